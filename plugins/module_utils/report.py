@@ -1,0 +1,122 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the fleet's records prove, and how they are shown to an operator. Pure functions."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
+
+Record = Mapping[str, Any]
+Node = Mapping[str, Any]
+
+
+def missing_nodes(expected: Iterable[Node], records: Sequence[Record]) -> List[str]:
+    """Say which expected nodes are not proved by the records, one sentence each.
+
+    Args:
+        expected: node specs, each with ``nodename`` and ``fingerprint``.
+        records: the fleet's records of kind worker.
+    """
+    found = {record["node"]: record for record in records}
+    problems = []
+    for node in expected:
+        record = found.get(node["nodename"])
+        if record is None:
+            problems.append(
+                f"{node['nodename']} keeps no record in Redis: it does not run, or it cannot reach the broker. "
+                "Look at its log, then deploy again."
+            )
+        elif record.get("fingerprint") != node["fingerprint"]:
+            problems.append(
+                f"{node['nodename']} (pid {record.get('pid')}) still runs settings {record.get('fingerprint')}, "
+                f"not {node['fingerprint']}. Deploy again; if it stays, stop the process by hand."
+            )
+        elif record.get("status") != "ready":
+            problems.append(
+                f"{node['nodename']} (pid {record.get('pid')}) is {record.get('status')}, not ready. Look at its log."
+            )
+    return problems
+
+
+def beat_problems(wanted: int, beats: Sequence[Record]) -> List[str]:
+    """Say why the number of beats in the records is not the wanted one (0 or 1); empty when it is."""
+    if len(beats) == wanted:
+        return []
+    if not beats:
+        return [
+            "No beat keeps a record in Redis: no scheduled task will be sent. Look at beat's log, then deploy again."
+        ]
+    names = ", ".join(f"{beat.get('node')} on {beat.get('host')} (pid {beat.get('pid')})" for beat in beats)
+    return [
+        f"{len(beats)} beats run, {wanted} should: {names}. Each scheduled task is sent once by each of them. "
+        "Stop the ones that do not belong, then deploy again."
+    ]
+
+
+def proof_problems(
+    info: Mapping[str, Any], expected: Iterable[Node], beats: int, canary: Mapping[str, Any]
+) -> List[str]:
+    """Collect everything that speaks against a finished deploy, one sentence each; empty is the proof.
+
+    Args:
+        info: what ``celery_info`` returned: ``nodes`` and ``beats`` are lists of records.
+        expected: the specs of all nodes that the inventory asks for, over all hosts.
+        beats: how many beats the inventory asks for, 0 or 1.
+        canary: the answer of ``fleet canary``: ``queues`` maps a queue to ``{"ok": bool, ...}``.
+    """
+    problems = missing_nodes(expected, info.get("nodes", []))
+    problems += beat_problems(beats, info.get("beats", []))
+    problems += [
+        f"No node answered the canary task in queue {queue}: tasks sent there wait. Check that a pool consumes it."
+        for queue, answer in canary.get("queues", {}).items()
+        if not answer.get("ok")
+    ]
+    return problems
+
+
+def fleet_report(info: Mapping[str, Any], flower: Mapping[str, Any] | None = None) -> str:
+    """Render the table of what runs where.
+
+    Args:
+        info: what ``celery_info`` returned.
+        flower: ``url``, ``user`` and ``password_file``, or nothing where no Flower runs.
+
+    Returns:
+        Lines of text without trailing spaces, ready to print.
+    """
+    rows: List[Tuple[str, ...]] = [("NODE", "HOST", "PID", "POOL", "QUEUES", "PROCESSES", "RELEASE", "STATUS")]
+    for record in sorted(info.get("nodes", []), key=lambda record: str(record.get("node"))):
+        rows.append(
+            (
+                str(record.get("node", "?")),
+                str(record.get("host", "?")),
+                str(record.get("pid", "?")),
+                str(record.get("pool", "?")),
+                ",".join(record.get("queues") or []) or "-",
+                _processes(record),
+                str(record.get("release", "?")),
+                str(record.get("status", "?")),
+            )
+        )
+    lines = [f"Fleet {info.get('fleet', '?')}", ""]
+    lines += _columns(rows) if len(rows) > 1 else ["No worker node keeps a record: none runs, or Redis cannot be reached."]
+    lines.append("")
+    for beat in info.get("beats", []):
+        lines.append(f"beat     on {beat.get('host')}, pid {beat.get('pid')}, release {beat.get('release')}")
+    if not info.get("beats"):
+        lines.append("beat     none: no scheduled task is sent")
+    if flower:
+        lines.append(f"Flower   {flower['url']}  user {flower['user']}, password in {flower['password_file']}")
+    lines += [f"PROBLEM  {problem}" for problem in info.get("problems", [])]
+    return "\n".join(lines)
+
+
+def _processes(record: Record) -> str:
+    """Pool processes now, with the bounds they move in when the node scales."""
+    bounds = record.get("autoscale")
+    now = record.get("processes", "?")
+    return f"{now} of {bounds['min']}..{bounds['max']}" if bounds else str(now)
+
+
+def _columns(rows: Sequence[Tuple[str, ...]]) -> List[str]:
+    widths: Dict[int, int] = {i: max(len(row[i]) for row in rows) for i in range(len(rows[0]))}
+    return ["  ".join(cell.ljust(widths[i]) for i, cell in enumerate(row)).rstrip() for row in rows]
