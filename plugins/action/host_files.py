@@ -22,12 +22,12 @@ _MANAGED = "Ansible managed: changes made here are overwritten"
 
 class ActionModule(ActionBase):
 
-    def run(self, tmp: t.Any = None, task_vars: t.Optional[t.Dict[str, t.Any]] = None) -> t.Dict[str, t.Any]:
+    def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         variables = task_vars or {}
         result = super().run(tmp, variables)
         arguments = dict(self._task.args)
-        files: t.List[t.Dict[str, t.Any]] = []
-        contents: t.List[str] = []
+        files: list[dict[str, t.Any]] = []
+        contents: list[str] = []
         for entry in arguments.get("files") or []:
             entry = dict(entry)
             contents.append(self._content(entry, variables))
@@ -38,25 +38,23 @@ class ActionModule(ActionBase):
         ))
         return result
 
-    def _content(self, entry: t.Dict[str, t.Any], variables: t.Dict[str, t.Any]) -> str:
+    def _content(self, entry: dict[str, t.Any], variables: dict[str, t.Any]) -> str:
         dest, template, content = entry.get("dest"), entry.get("template"), entry.get("content")
         if (template is None) == (content is None):
-            raise AnsibleActionFail(
-                "file %s has %s: give exactly one of template and content"
-                % (dest, "neither template nor content" if template is None else "both template and content")
-            )
+            found = "neither template nor content" if template is None else "both template and content"
+            raise AnsibleActionFail(f"file {dest} has {found}: give exactly one of the two")
         if template is not None:
             return self._render(template, to_text(dest), entry.get("vars") or {}, variables)
         # Ansible turns text that looks like a list or dictionary into one.
         return str(content) if isinstance(content, str) else json.dumps(content, sort_keys=True, indent=2) + "\n"
 
     def _render(
-        self, template: str, dest: str, extra: t.Dict[str, t.Any], variables: t.Dict[str, t.Any],
+        self, template: str, dest: str, extra: dict[str, t.Any], variables: dict[str, t.Any],
     ) -> str:
         try:
             source = self._find_needle("templates", template)
         except AnsibleError as error:
-            raise AnsibleActionFail("template %s of %s is not found: %s" % (template, dest, to_text(error))) from error
+            raise AnsibleActionFail(f"template {template} of {dest} is not found: {to_text(error)}") from error
         folders = list(variables.get("ansible_search_path") or [])
         folders += [self._loader.get_basedir(), os.path.dirname(source)]
         searchpath = [path for folder in folders for path in (os.path.join(folder, "templates"), folder)]
@@ -66,7 +64,7 @@ class ActionModule(ActionBase):
         known.update(extra)
         with open(source, encoding="utf-8") as stream:
             text = stream.read()
-        options: t.Dict[str, t.Any] = {
+        options: dict[str, t.Any] = {
             "escape_backslashes": False, "overrides": {"trim_blocks": True, "lstrip_blocks": False},
         }
         try:
@@ -76,11 +74,11 @@ class ActionModule(ActionBase):
             else:
                 rendered = self._render_before_2_19(text, searchpath, known, options)
         except AnsibleError as error:
-            raise AnsibleActionFail("template %s of %s: %s" % (template, dest, to_text(error))) from error
+            raise AnsibleActionFail(f"template {template} of {dest}: {to_text(error)}") from error
         return "" if rendered is None else str(to_text(rendered, nonstring="simplerepr"))
 
     def _render_before_2_19(
-        self, text: str, searchpath: t.List[str], known: t.Dict[str, t.Any], options: t.Dict[str, t.Any],
+        self, text: str, searchpath: list[str], known: dict[str, t.Any], options: dict[str, t.Any],
     ) -> t.Any:
         """There only do_template, in an environment of text, leaves what looks like Python data as text."""
         from ansible.template import AnsibleEnvironment

@@ -31,8 +31,9 @@ def pack(contents: t.Sequence[str]) -> str:
     return base64.b64encode(zlib.compress(json.dumps(list(contents)).encode("utf-8"))).decode("ascii")
 
 
-def unpack(packed: str) -> t.List[str]:
-    return t.cast(t.List[str], json.loads(zlib.decompress(base64.b64decode(packed)).decode("utf-8")))
+def unpack(packed: str) -> list[str]:
+    contents: list[str] = json.loads(zlib.decompress(base64.b64decode(packed)).decode("utf-8"))
+    return contents
 
 
 def parse_mode(value: t.Any, path: str) -> int:
@@ -40,18 +41,18 @@ def parse_mode(value: t.Any, path: str) -> int:
     if isinstance(value, str) and re.fullmatch(r"0?[0-7]{3}|[0-7]{4}", value):
         return int(value, 8)
     raise FilesError(
-        "mode %r of %s is not an octal mode in quotes: write it like '0640' "
-        "(without quotes YAML reads another number)" % (value, path)
+        f"mode {value!r} of {path} is not an octal mode in quotes: write it like '0640' "
+        "(without quotes YAML reads another number)"
     )
 
 
 def check_path(path: str) -> str:
     """Return a path in its normal form; refuse relative ones and the root itself."""
     if not path.startswith("/"):
-        raise FilesError("%r is not an absolute path: give it from / on" % path)
+        raise FilesError(f"{path!r} is not an absolute path: give it from / on")
     normal = os.path.normpath(path)
     if normal in ("/", "//"):
-        raise FilesError("%r names the root of the file system: name a folder or file below it" % path)
+        raise FilesError(f"{path!r} names the root of the file system: name a folder or file below it")
     return normal
 
 
@@ -69,14 +70,14 @@ def group_name(gid: int) -> str:
         return str(gid)
 
 
-def find_uid(owner: t.Optional[str]) -> t.Optional[int]:
+def find_uid(owner: str | None) -> int | None:
     """Return the uid of a name or number; None when nothing is wanted; KeyError when it does not exist."""
     if not owner:
         return None
     return int(owner) if owner.isdigit() else pwd.getpwnam(owner).pw_uid
 
 
-def find_gid(group: t.Optional[str]) -> t.Optional[int]:
+def find_gid(group: str | None) -> int | None:
     if not group:
         return None
     return int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
@@ -92,7 +93,7 @@ def _kind(mode: int) -> str:
     return "unknown"
 
 
-def _lstat(path: str) -> t.Optional[os.stat_result]:
+def _lstat(path: str) -> os.stat_result | None:
     try:
         return os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -106,22 +107,22 @@ class Converger:
     label: called with each path written, to set what the system wants beyond modes (SELinux).
     """
 
-    def __init__(self, check: bool = False, label: t.Optional[t.Callable[[str], t.Any]] = None) -> None:
+    def __init__(self, check: bool = False, label: t.Callable[[str], t.Any] | None = None) -> None:
         self.check = check
-        self.changed_paths: t.List[str] = []
-        self.diffs: t.List[t.Dict[str, t.Any]] = []
+        self.changed_paths: list[str] = []
+        self.diffs: list[dict[str, t.Any]] = []
         self._label = label or (lambda path: None)
 
     # -- what a caller asks for -------------------------------------------------------------------
 
-    def directory(self, path: str, mode: int, owner: t.Optional[str] = None, group: t.Optional[str] = None) -> None:
+    def directory(self, path: str, mode: int, owner: str | None = None, group: str | None = None) -> None:
         path = check_path(path)
         found = _lstat(path)
         if found is not None and stat.S_ISLNK(found.st_mode) and os.path.isdir(path):
             return  # An operator's link to another disk: the folder behind it is the operator's to own.
         if found is not None and not stat.S_ISDIR(found.st_mode):
             raise FilesError(
-                "%s is a %s where a directory is wanted: move it away" % (path, _kind(found.st_mode))
+                f"{path} is a {_kind(found.st_mode)} where a directory is wanted: move it away"
             )
         wanted = self._attributes(path, mode, owner, group)
         if found is None:
@@ -135,21 +136,21 @@ class Converger:
         self._converge_attributes(path, found, wanted, os.O_DIRECTORY)
 
     def file(
-        self, dest: str, content: str, mode: int, owner: t.Optional[str] = None, group: t.Optional[str] = None,
+        self, dest: str, content: str, mode: int, owner: str | None = None, group: str | None = None,
         secret: bool = False,
     ) -> None:
         dest = check_path(dest)
         data = content.encode("utf-8", "surrogateescape")
         found = _lstat(dest)
         if found is not None and not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
-            raise FilesError("%s is a %s where a file is wanted: move it away" % (dest, _kind(found.st_mode)))
+            raise FilesError(f"{dest} is a {_kind(found.st_mode)} where a file is wanted: move it away")
         wanted = self._attributes(dest, mode, owner, group)
         is_file = found is not None and stat.S_ISREG(found.st_mode)
         current = self._read(dest) if is_file else None
         if found is not None and is_file and current == data:
             self._converge_attributes(dest, found, wanted, 0)
             return
-        before: t.Dict[str, t.Any] = {"state": "absent"}
+        before: dict[str, t.Any] = {"state": "absent"}
         if found is not None:
             before = self._shown(found)
             if not is_file:
@@ -169,11 +170,11 @@ class Converger:
         dest = check_path(dest)
         found = _lstat(dest)
         if found is not None and stat.S_ISDIR(found.st_mode):
-            raise FilesError("%s is a directory where a link to %s is wanted: move it away" % (dest, target))
+            raise FilesError(f"{dest} is a directory where a link to {target} is wanted: move it away")
         current = os.readlink(dest) if found is not None and stat.S_ISLNK(found.st_mode) else None
         if current == target:
             return
-        before: t.Dict[str, t.Any] = {"state": "absent"} if found is None else {"state": _kind(found.st_mode)}
+        before: dict[str, t.Any] = {"state": "absent"} if found is None else {"state": _kind(found.st_mode)}
         if current is not None:
             before["target"] = current
         self._note(dest, before, {"state": "link", "target": target})
@@ -188,7 +189,7 @@ class Converger:
             return
         directory = stat.S_ISDIR(found.st_mode)
         if directory and path.count("/") < 2:
-            raise FilesError("%s is a top-level directory: it is not removed" % path)
+            raise FilesError(f"{path} is a top-level directory: it is not removed")
         self._note(path, {"state": _kind(found.st_mode)}, {"state": "absent"})
         if self.check:
             return
@@ -199,29 +200,29 @@ class Converger:
 
     # -- how it is done ---------------------------------------------------------------------------
 
-    def _note(self, path: str, before: t.Dict[str, t.Any], after: t.Dict[str, t.Any]) -> None:
+    def _note(self, path: str, before: dict[str, t.Any], after: dict[str, t.Any]) -> None:
         self.changed_paths.append(path)
         self.diffs.append({
             "before_header": path, "after_header": path,
             "before": _as_lines(before), "after": _as_lines(after),
         })
 
-    def _note_content(self, path: str, before: t.Optional[bytes], after: bytes, secret: bool) -> None:
-        entry: t.Dict[str, t.Any] = {"before_header": path + " (content)", "after_header": path + " (content)"}
+    def _note_content(self, path: str, before: bytes | None, after: bytes, secret: bool) -> None:
+        entry: dict[str, t.Any] = {"before_header": path + " (content)", "after_header": path + " (content)"}
         if secret:
-            entry["before"] = "" if before is None else "(secret, %d lines)\n" % before.count(b"\n")
-            entry["after"] = "(secret, other content, %d lines)\n" % after.count(b"\n")
+            entry["before"] = "" if before is None else f"(secret, {len(before.splitlines())} lines)\n"
+            entry["after"] = f"(secret, other content, {len(after.splitlines())} lines)\n"
         elif len(after) > _DIFF_BYTES or len(before or b"") > _DIFF_BYTES:
-            entry["before"], entry["after"] = "(%d bytes)\n" % len(before or b""), "(%d bytes)\n" % len(after)
+            entry["before"], entry["after"] = f"({len(before or b'')} bytes)\n", f"({len(after)} bytes)\n"
         else:
             entry["before"] = (before or b"").decode("utf-8", "replace")
             entry["after"] = after.decode("utf-8", "replace")
         self.diffs.append(entry)
 
-    def _attributes(self, path: str, mode: int, owner: t.Optional[str], group: t.Optional[str]) -> "_Attributes":
-        uid: t.Optional[int] = None
-        gid: t.Optional[int] = None
-        shown: t.Dict[str, t.Any] = {"mode": "%04o" % mode}
+    def _attributes(self, path: str, mode: int, owner: str | None, group: str | None) -> _Attributes:
+        uid: int | None = None
+        gid: int | None = None
+        shown: dict[str, t.Any] = {"mode": f"{mode:04o}"}
         if owner:
             try:
                 uid = find_uid(owner)
@@ -241,17 +242,18 @@ class Converger:
     def _unknown(self, what: str, name: str, path: str) -> None:
         # On a bare host the user is made by an earlier task, which check mode did not carry out.
         if not self.check:
-            raise FilesError("%s %r, wanted as owner of %s, does not exist on this host: create it first"
-                             % (what, name, path))
+            raise FilesError(
+                f"{what} {name!r}, wanted as owner of {path}, does not exist on this host: create it first"
+            )
 
     @staticmethod
-    def _shown(found: os.stat_result) -> t.Dict[str, t.Any]:
+    def _shown(found: os.stat_result) -> dict[str, t.Any]:
         return {
-            "state": _kind(found.st_mode), "mode": "%04o" % stat.S_IMODE(found.st_mode),
+            "state": _kind(found.st_mode), "mode": f"{stat.S_IMODE(found.st_mode):04o}",
             "owner": user_name(found.st_uid), "group": group_name(found.st_gid),
         }
 
-    def _converge_attributes(self, path: str, found: os.stat_result, wanted: "_Attributes", flags: int) -> None:
+    def _converge_attributes(self, path: str, found: os.stat_result, wanted: _Attributes, flags: int) -> None:
         current = self._shown(found)
         before = {key: current[key] for key, value in wanted.shown.items() if current[key] != value}
         if not before:
@@ -261,7 +263,7 @@ class Converger:
             self._set_attributes(path, wanted, flags)
 
     @staticmethod
-    def _set_attributes(path: str, wanted: "_Attributes", flags: int) -> None:
+    def _set_attributes(path: str, wanted: _Attributes, flags: int) -> None:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | flags)
         try:
             _apply(handle, wanted, path)
@@ -279,7 +281,7 @@ class Converger:
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
 
     @staticmethod
-    def _write(dest: str, data: bytes, wanted: "_Attributes", found: t.Optional[os.stat_result]) -> None:
+    def _write(dest: str, data: bytes, wanted: _Attributes, found: os.stat_result | None) -> None:
         """Write beside and rename over: with its final mode and owner, a reader meets the old or the new file.
 
         module.atomic_move would first lend the new contents the old file's mode, or that of what an old link
@@ -306,9 +308,9 @@ class Converger:
 
 class _Attributes(t.NamedTuple):
     mode: int
-    uid: t.Optional[int]
-    gid: t.Optional[int]
-    shown: t.Dict[str, t.Any]
+    uid: int | None
+    gid: int | None
+    shown: dict[str, t.Any]
 
 
 def _apply(handle: int, wanted: _Attributes, path: str) -> None:
@@ -320,14 +322,14 @@ def _apply(handle: int, wanted: _Attributes, path: str) -> None:
             os.fchown(handle, uid, gid)
         except PermissionError:
             raise FilesError(
-                "%s cannot be given to %s:%s by user %s: run the play with become, or name the connecting user"
-                % (path, user_name(uid), group_name(gid), user_name(os.geteuid()))
+                f"{path} cannot be given to {user_name(uid)}:{group_name(gid)} by user "
+                f"{user_name(os.geteuid())}: run the play with become, or name the connecting user"
             ) from None
     os.fchmod(handle, wanted.mode)  # After the owner: chown clears set-id bits.
 
 
-def _as_lines(attributes: t.Dict[str, t.Any]) -> str:
-    return "".join("%s: %s\n" % (key, attributes[key]) for key in sorted(attributes))
+def _as_lines(attributes: dict[str, t.Any]) -> str:
+    return "".join(f"{key}: {attributes[key]}\n" for key in sorted(attributes))
 
 
 def replace_link(dest: str, target: str) -> None:

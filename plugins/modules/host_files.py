@@ -139,14 +139,19 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celeryops.fleet.plugins.module_utils.files import Converger, FilesError, parse_mode, unpack
+from ansible_collections.celeryops.fleet.plugins.module_utils.files import (
+    Converger,
+    FilesError,
+    parse_mode,
+    unpack,
+)
 
 
-def _owner() -> t.Dict[str, t.Any]:
+def _owner() -> dict[str, t.Any]:
     return {"owner": {"type": "str"}, "group": {"type": "str"}}
 
 
-def argument_spec() -> t.Dict[str, t.Any]:
+def argument_spec() -> dict[str, t.Any]:
     return {
         "directories": {
             "type": "list", "elements": "dict", "default": [],
@@ -175,17 +180,19 @@ def argument_spec() -> t.Dict[str, t.Any]:
     }
 
 
-def converge(params: t.Dict[str, t.Any], work: Converger) -> None:
+def converge(params: dict[str, t.Any], work: Converger) -> None:
     """Carry out the whole request in its order."""
     defaults = params["defaults"]
 
-    def ownership(entry: t.Dict[str, t.Any]) -> t.Dict[str, t.Any]:
+    def ownership(entry: dict[str, t.Any]) -> dict[str, t.Any]:
         return {key: entry[key] or defaults.get(key) for key in ("owner", "group")}
 
     contents = unpack(params["contents"]) if params["contents"] else []
     if len(contents) != len(params["files"]):
-        raise FilesError("the contents of %d files came with the request, %d are wanted: "
-                         "run this module through its action" % (len(contents), len(params["files"])))
+        raise FilesError(
+            f"the contents of {len(contents)} files came with the request, {len(params['files'])} are wanted: "
+            "run this module through its action"
+        )
     for entry in params["directories"]:
         work.directory(entry["path"], parse_mode(entry["mode"], entry["path"]), **ownership(entry))
     for entry, content in zip(params["files"], contents):
@@ -210,11 +217,11 @@ def main() -> None:
         module.fail_json(msg=str(error), changed_paths=work.changed_paths)
     except OSError as error:
         module.fail_json(
-            msg="%s: %s (as user id %d): check the owner and free space of that folder"
-            % (error.filename, error.strerror, os.geteuid()),
+            msg=f"{error.filename}: {error.strerror} (as user id {os.geteuid()}): "
+            "check the owner and the free space of that folder",
             changed_paths=work.changed_paths,
         )
-    result: t.Dict[str, t.Any] = {"changed": bool(work.changed_paths), "changed_paths": work.changed_paths}
+    result: dict[str, t.Any] = {"changed": bool(work.changed_paths), "changed_paths": work.changed_paths}
     if module._diff:
         result["diff"] = work.diffs
     module.exit_json(**result)

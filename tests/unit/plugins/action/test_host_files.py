@@ -64,5 +64,5 @@ def test_templates_are_rendered_with_the_plays_variables_and_sent_at_once(tmp_pa
     assert (out / "secret").read_text() == "key=two 2\n"
     assert "key=two 2" not in output
 
-    again, unused = run(tmp_path)
+    again, _unused = run(tmp_path)
     assert not again["changed"] and again["changed_paths"] == []
