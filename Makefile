@@ -1,0 +1,47 @@
+# Every target is one plain command; README shows them without make.
+ENV ?= local
+PYTHON ?= python3
+ARGS ?=
+
+export PYTHON
+playbook := .venv/bin/ansible-playbook -i inventories/$(ENV)
+
+.DEFAULT_GOAL := help
+.PHONY: help controller deploy status teardown test lint unit runtime molecule bench-noop clean
+
+help: ## list the targets
+	@echo 'make TARGET [ENV=local] [ARGS="..."]   ENV names a folder of inventories/, ARGS goes to the command'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+controller:
+	@tools/venv .venv requirements/controller.txt
+
+deploy: controller ## make every host match the inventory, prove it and say what runs where
+	$(playbook) deploy.yml $(ARGS)
+
+status: controller ## what runs, from the fleet's own records
+	$(playbook) playbooks/status.yml $(ARGS)
+
+teardown: controller ## stop and remove the fleet; data stays unless asked
+	$(playbook) playbooks/teardown.yml $(ARGS)
+
+test: ## everything below: lint, unit, runtime, molecule
+	tests/run
+
+lint: ## linters, types, documentation, ansible-test sanity
+	tests/run lint
+
+unit: ## plugins and filters, without a host
+	tests/run unit
+
+runtime: ## real Redis, real workers, whole deploys on this machine
+	tests/run runtime
+
+molecule: ## whole deploys in a systemd container
+	tests/run molecule
+
+bench-noop: controller ## what a deploy costs that has nothing to do
+	.venv/bin/python benchmarks/noop.py $(ARGS)
+
+clean: ## remove what was built in this checkout, never .local
+	rm -rf .venv .cache .ansible
