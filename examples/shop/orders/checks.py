@@ -105,7 +105,7 @@ def signals() -> Finish:
     def finish(deadline: Deadline) -> tuple[Any, Any]:
         place = deadline.result(sent)
         node = place["node"]
-        # worker_init runs in the main process: the parent, in a prefork pool, of the process that ran the task.
+        # worker_init runs in the main process: in a prefork pool, the parent of the one that ran the task.
         mains = [str(place["parent_pid"]), str(place["pid"])]
         found = {
             "worker_init": Event.objects.filter(kind="worker_init", subject__in=mains, node=node).count(),

@@ -2,6 +2,7 @@
 
 import functools
 import random
+import threading
 import uuid
 from collections import Counter
 
@@ -9,10 +10,10 @@ PRODUCTS = [f"product-{number}" for number in range(80)]
 
 
 class Recommender:
-    """Which products are bought together, learnt from purchases that are made up, the same ones every time."""
+    """Which products are bought together, learnt from made-up purchases that are always the same ones."""
 
     def __init__(self) -> None:
-        self.serial = uuid.uuid4().hex  # differs for every load, so that a result tells which load it came from
+        self.serial = uuid.uuid4().hex  # tells of a result from which load it came
         self.together: dict[str, Counter[str]] = {product: Counter() for product in PRODUCTS}
         chance = random.Random(42)
         for _ in range(20_000):
@@ -25,7 +26,12 @@ class Recommender:
         return [other for other, _ in ranked[:count]]
 
 
-@functools.cache
+_load = functools.cache(Recommender)
+_loading = threading.Lock()
+
+
 def model() -> Recommender:
     """The process's own model, loaded when first asked for and kept until the process ends."""
-    return Recommender()
+    # In a pool of threads several tasks ask first at once, and each would load one.
+    with _loading:
+        return _load()

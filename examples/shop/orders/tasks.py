@@ -48,7 +48,7 @@ def pack(order, seconds):
 
 @shared_task
 def print_catalogue(megabytes):
-    """Memory-hungry: touches so many megabytes, then lets them go. Returns what it held and the process's peak."""
+    """Memory-hungry: holds so many megabytes, then lets them go. Returns them and the process's peak."""
     pages = [bytearray(os.urandom(1024) * 1024) for _ in range(megabytes)]
     held = sum(len(page) for page in pages) >> 20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

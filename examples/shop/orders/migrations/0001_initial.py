@@ -4,24 +4,30 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Event',
+            name="Event",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(max_length=32)),
-                ('subject', models.CharField(max_length=255)),
-                ('node', models.CharField(blank=True, max_length=255)),
-                ('at', models.DateTimeField(auto_now_add=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("kind", models.CharField(max_length=32)),
+                ("subject", models.CharField(max_length=255)),
+                ("node", models.CharField(blank=True, max_length=255)),
+                ("at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'indexes': [models.Index(fields=['kind', 'subject'], name='orders_even_kind_7b4dac_idx'), models.Index(fields=['at'], name='orders_even_at_380a39_idx')],
+                "indexes": [
+                    models.Index(fields=["kind", "subject"], name="orders_even_kind_7b4dac_idx"),
+                    models.Index(fields=["at"], name="orders_even_at_380a39_idx"),
+                ],
             },
         ),
     ]

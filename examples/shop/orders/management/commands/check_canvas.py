@@ -12,9 +12,9 @@ class Command(BaseCommand):
     help = "Run every kind of task and canvas on the workers and compare each result with the expected one."
 
     def add_arguments(self, parser):
-        parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="for all checks together")
+        parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="for all checks")
         parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-        parser.add_argument("--schedule", action="store_true", help="also wait for beat to run its interval entry")
+        parser.add_argument("--schedule", action="store_true", help="also wait for beat's interval entry")
 
     def handle(self, *args, timeout, schedule, **options):
         begun = time.monotonic()
@@ -53,4 +53,5 @@ def _row(name: str, error: str, finish: Any, deadline: Deadline) -> dict[str, An
     if not error:
         error, verdict = _attempt(finish, deadline)
     expected, found = verdict or (None, None)
-    return {"check": name, "ok": not error and expected == found, "expected": expected, "found": found, "error": error}
+    ok = not error and expected == found
+    return {"check": name, "ok": ok, "expected": expected, "found": found, "error": error}
