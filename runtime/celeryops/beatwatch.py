@@ -1,0 +1,56 @@
+"""Beat as a member of the fleet: readiness, record, and a watchdog that knows its sleeping times."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import time
+from typing import Any
+
+from celeryops.identity import Identity
+from celeryops.log import harmless
+from celeryops.member import Member
+from celeryops.pulse import Pulse
+from celeryops.steps import rss_bytes
+
+GRACE = 60.0  # s that a tick may take before beat counts as hung
+
+
+class Ticks:
+    """Wraps the scheduler's ``tick`` to learn when it last ran and for how long beat sleeps now."""
+
+    def __init__(self, scheduler: Any, pulse: Pulse) -> None:
+        self._tick = scheduler.tick
+        self._pulse = pulse
+        self._due = time.monotonic() + GRACE
+        scheduler.tick = self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        interval = self._tick(*args, **kwargs)
+        self._pulse.tick()
+        self._due = time.monotonic() + (interval or 0.0) + GRACE
+        return interval
+
+    def overdue(self) -> bool:
+        return time.monotonic() > self._due
+
+
+@harmless
+def on_beat_init(sender: Any, **_: Any) -> None:
+    """Beat has its schedule and is about to tick for the first time."""
+    faulthandler.enable(sys.__stderr__ or 2)
+    me = Identity.from_env()
+    scheduler = sender.scheduler
+    details = {"queues": [], "processes": 1, "active": 0, "reserved": 0,
+               "scheduler": f"{type(scheduler).__module__}:{type(scheduler).__qualname__}"}
+
+    def may_feed(pulse: Pulse) -> bool:
+        # A tick blocked on an absent Redis is no reason to kill beat.
+        return not ticks.overdue() or pulse.redis_since is None
+
+    member = Member("beat", f"{me.node or 'beat'}@{me.host}", sender.app,
+                    lambda: {**details, "rss_bytes": rss_bytes(os.getpid())}, may_feed)
+    ticks = Ticks(scheduler, member.pulse)
+    member.start()
+    member.ready()

@@ -1,0 +1,251 @@
+"""``celery -A app fleet ...`` and ``python -m celeryops ...``."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from kombu.exceptions import OperationalError
+from redis import RedisError
+
+from celeryops.identity import Identity
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+fleet_option = click.option("--fleet", "fleet_name", default=lambda: Identity.from_env().fleet,
+                            help="Name of the fleet. Default: CELERYOPS_FLEET.")
+app_option = click.option("-A", "--app", "app_path", default="", help="Import this application for its settings.")
+
+
+def speaks_plainly(function: F) -> F:
+    """Turn an unreachable or refusing Redis into one line instead of a traceback."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        from celeryops.redisclient import NotRedis
+
+        try:
+            return function(*args, **kwargs)
+        except NotRedis as exc:
+            raise click.ClickException(str(exc)) from exc
+        except (RedisError, OperationalError, OSError) as exc:
+            raise click.ClickException(
+                f"Redis does not answer as it should: {exc}. Is it running, and does the broker URL name its address, "
+                "password and database?"
+            ) from exc
+
+    return wrapper  # type: ignore[return-value]
+
+
+def answer(document: dict[str, Any]) -> None:
+    click.echo(json.dumps(document, indent=2, sort_keys=True))
+
+
+def bare_app() -> Any:
+    """An application that knows the broker and the inventory's settings, without the user's code."""
+    from celery import Celery
+
+    if not os.environ.get("CELERY_BROKER_URL"):
+        raise click.ClickException(
+            "CELERY_BROKER_URL is not set: load the environment file of the fleet, or name the application with -A"
+        )
+    return Celery("celeryops", loader="celeryops.loader:FleetLoader", fixups=[], set_as_current=False)
+
+
+def find_app(path: str) -> Any:
+    from celery.app.utils import find_app as find
+
+    sys.path.insert(0, os.getcwd())
+    return find(path)
+
+
+def open_books(app: Any, fleet_name: str) -> Any:
+    from celeryops.books import Books
+
+    return Books.open(app, fleet_name)
+
+
+@speaks_plainly
+def show_status(app: Any, fleet_name: str, in_json: bool) -> None:
+    report = open_books(app, fleet_name).read()
+    if in_json:
+        answer(report)
+    else:
+        from celeryops.status import render
+
+        click.echo(render(report))
+
+
+@speaks_plainly
+def show_canary(app: Any, fleet_name: str, queues: tuple[str, ...], timeout: float, in_json: bool) -> None:
+    from celeryops.canary import send_canaries
+
+    report = send_canaries(app, open_books(app, fleet_name), list(queues), timeout)
+    if in_json:
+        answer(report)
+    else:
+        for queue, result in report["queues"].items():
+            text = f"{result['node']} in {result['seconds']:.2f} s" if result["ok"] else result["error"]
+            click.echo(f"{queue}: {text}")
+    sys.exit(0 if report["ok"] else 1)
+
+
+def show_check(app: Any, in_json: bool) -> None:
+    from celeryops.check import check
+
+    report = check(app)
+    if in_json:
+        answer(report)
+    else:
+        click.echo(f"{report['app']} on Celery {report['celery']}, Python {report['python']}, {report['broker']}")
+        click.echo(f"{len(report['tasks'])} tasks, queues {', '.join(report['queues'])}")
+        for item in report["settings"]:
+            click.echo(f"  {item['setting']} = {item['value']!r}  ({item['source']}: {item['why']})")
+        for severity in ("warnings", "errors"):
+            for text in report[severity]:
+                click.echo(f"{severity[:-1]}: {text}", err=True)
+    sys.exit(0 if report["ok"] else 1)
+
+
+# The group below joins Celery's own command line; the application is Celery's -A.
+
+
+@click.group()
+def fleet() -> None:
+    """The fleet of this application."""
+
+
+@fleet.command("status")
+@as_json
+@fleet_option
+@click.pass_context
+def fleet_status(ctx: click.Context, as_json: bool, fleet_name: str) -> None:
+    """Show every node and beat from the fleet's books."""
+    show_status(ctx.obj.app, fleet_name, as_json)
+
+
+queue_option = click.option("--queue", "-Q", "queues", multiple=True, required=True, help="Queue to prove; repeatable.")
+timeout_option = click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait.")
+
+
+@fleet.command("canary")
+@queue_option
+@timeout_option
+@as_json
+@fleet_option
+@click.pass_context
+def fleet_canary(ctx: click.Context, queues: tuple[str, ...], timeout: float, as_json: bool, fleet_name: str) -> None:
+    """Send a task through each queue and wait until a worker has run it."""
+    show_canary(ctx.obj.app, fleet_name, queues, timeout, as_json)
+
+
+@fleet.command("check")
+@as_json
+@click.pass_context
+def fleet_check(ctx: click.Context, as_json: bool) -> None:
+    """Import the whole application and show what the fleet sets and what will hurt."""
+    show_check(ctx.obj.app, as_json)
+
+
+# The group below is `python -m celeryops`, for tools: it imports the application only where it must.
+
+
+@click.group()
+def main() -> None:
+    """Tools of the fleet's runtime."""
+
+
+@main.command("status")
+@as_json
+@fleet_option
+@app_option
+def main_status(as_json: bool, fleet_name: str, app_path: str) -> None:
+    """Show every node and beat from the fleet's books."""
+    show_status(find_app(app_path) if app_path else bare_app(), fleet_name, as_json)
+
+
+@main.command("canary")
+@queue_option
+@timeout_option
+@as_json
+@fleet_option
+@click.option("-A", "--app", "app_path", required=True, help="The application, for its queues.")
+def main_canary(queues: tuple[str, ...], timeout: float, as_json: bool, fleet_name: str, app_path: str) -> None:
+    """Send a task through each queue and wait until a worker has run it."""
+    show_canary(find_app(app_path), fleet_name, queues, timeout, as_json)
+
+
+@main.command("check")
+@click.argument("app")
+@as_json
+def main_check(app: str, as_json: bool) -> None:
+    """Import the whole application; a failing import shows its own traceback."""
+    show_check(find_app(app), as_json)
+
+
+@main.command("broker")
+@as_json
+@app_option
+@speaks_plainly
+def main_broker(as_json: bool, app_path: str) -> None:
+    """Judge whether this Redis is fit to be a broker."""
+    from celeryops import broker
+    from celeryops.redisclient import connect
+
+    client, _ = connect(find_app(app_path) if app_path else bare_app())
+    facts = broker.collect(client)
+    problems = broker.judge(facts)
+    failed = any(problem["severity"] == broker.ERROR for problem in problems)
+    if as_json:
+        answer({"ok": not failed, **facts, "problems": problems})
+    else:
+        click.echo(f"{facts['server']} {facts['version']}, maxmemory-policy {facts['eviction_policy']}")
+        for problem in problems:
+            click.echo(f"{problem['severity']}: {problem['message']}")
+    sys.exit(1 if failed else 0)
+
+
+@main.command("once", context_settings={"ignore_unknown_options": True})
+@click.option("--name", required=True, help="Name of the step.")
+@click.option("--release", default=lambda: Identity.from_env().release, help="Default: CELERYOPS_RELEASE.")
+@click.option("--timeout", default=3600.0, show_default=True, help="Seconds to wait for another host that runs it.")
+@fleet_option
+@app_option
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
+@speaks_plainly
+def main_once(
+    name: str, release: str, timeout: float, fleet_name: str, app_path: str, argv: tuple[str, ...]
+) -> None:
+    """Run a command once for the whole fleet and release."""
+    from celeryops.once import Once, WaitedTooLong, execute
+
+    if not release:
+        raise click.ClickException("no release: give --release or set CELERYOPS_RELEASE")
+    books = open_books(find_app(app_path) if app_path else bare_app(), fleet_name)
+    try:
+        result = Once(books, name, release).run(lambda: execute(argv), timeout)
+    except WaitedTooLong as exc:
+        raise click.ClickException(str(exc)) from exc
+    answer({"fleet": fleet_name, "name": name, "release": release, **result})
+    sys.exit(min(result["rc"], 255) if result["rc"] >= 0 else 128 - result["rc"])
+
+
+@main.command("detach", context_settings={"ignore_unknown_options": True})
+@click.option("--pidfile", required=True)
+@click.option("--logfile", required=True)
+@click.option("--chdir", default=None)
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
+def main_detach(pidfile: str, logfile: str, chdir: str | None, argv: tuple[str, ...]) -> None:
+    """Run a command in the background under a pid file."""
+    from celeryops.detach import CannotDetach, detach
+
+    try:
+        answer({"pid": detach(argv, pidfile, logfile, chdir)})
+    except CannotDetach as exc:
+        raise click.ClickException(str(exc)) from exc

@@ -1,0 +1,50 @@
+"""The Celery loader of the fleet, named by ``CELERY_LOADER``: the one door through which the runtime comes in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import signals
+from celery.exceptions import ImproperlyConfigured
+from celery.loaders.app import AppLoader
+
+from celeryops.log import harmless
+from celeryops.overlay import Overlay
+
+
+class FleetLoader(AppLoader):  # type: ignore[misc]
+    """Lays the settings over the application and gives its worker and beat readiness, watchdog and record."""
+
+    builtin_modules = frozenset({"celeryops.canary"})
+
+    def __init__(self, app: Any, **kwargs: Any) -> None:
+        super().__init__(app, **kwargs)
+        self.overlay = Overlay.from_env()
+        app.on_after_configure.connect(self._configure, weak=False)
+        self._join(app)
+
+    def import_default_modules(self) -> Any:
+        if self.overlay.error:
+            # Half the settings are worse than none: queues, prefixes and limits may hang on them.
+            raise ImproperlyConfigured(
+                f"The settings of the fleet cannot be read: {self.overlay.error}. Deploy this host again."
+            )
+        modules = super().import_default_modules()
+        self._insist()
+        return modules
+
+    @harmless
+    def _configure(self, source: Any, **_: Any) -> None:
+        self.overlay.apply(source)
+
+    @harmless
+    def _insist(self) -> None:
+        self.overlay.insist(self.app.conf)
+
+    @harmless
+    def _join(self, app: Any) -> None:
+        from celeryops import beatwatch, steps
+
+        app.steps["worker"].add(steps.MemberStep)
+        app.steps["consumer"].add(steps.LoopStep)
+        signals.beat_init.connect(beatwatch.on_beat_init, weak=False, dispatch_uid="celeryops.beat_init")

@@ -1,0 +1,146 @@
+"""Lays the chosen settings over an application's configuration, and remembers what it did."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import celery
+import kombu
+from celery.app.defaults import NAMESPACES, flatten
+
+from celeryops import settings
+from celeryops.log import mask
+
+CELERY_SETTINGS = frozenset(name for name, _ in flatten(NAMESPACES))
+_MISSING = object()
+
+
+class Overlay:
+    """The settings of the fleet on one application.
+
+    Parameters:
+        path: JSON file of the inventory's overrides, ``{"settings": {...}}``; empty for none.
+        extra: The same mapping as JSON text, for one node alone; it wins over the file.
+    """
+
+    def __init__(self, path: str = "", extra: str = "") -> None:
+        self.choices: list[settings.Choice] = []
+        self.error = ""
+        self._written: dict[str, Any] = {}
+        self._overrides: dict[str, Any] = {}
+        try:
+            self._overrides = {**_from_file(path), **_from_text(extra)}
+        except (OSError, ValueError) as exc:
+            self.error = str(exc)
+
+    @classmethod
+    def from_env(cls) -> Overlay:
+        return cls(os.environ.get("CELERYOPS_SETTINGS", ""), os.environ.get("CELERYOPS_NODE_SETTINGS", ""))
+
+    def apply(self, conf: Any) -> None:
+        """Put every choice in place. Safe to call again when the application reloads its configuration."""
+        self._take_back(conf)
+        explicit = explicit_settings(conf, _names_of_interest(self._overrides))
+        self.choices = settings.choose(
+            explicit,
+            self._overrides,
+            settings.version_tuple(celery.__version__),
+            settings.version_tuple(kombu.__version__),
+            settings.is_redis(conf.broker_url),
+            settings.is_redis(conf.result_backend),
+        )
+        wanted = settings.merge(explicit, self.choices)
+        for name in {choice.name.partition(".")[0] for choice in self.choices}:
+            self._write(conf, name, wanted[name])
+
+    def insist(self, conf: Any) -> None:
+        """Put the overrides in place again where the application assigned after its configuration was read."""
+        ours = [choice for choice in self.choices if choice.source == "override"]
+        current = {c.name.partition(".")[0]: conf.get(c.name.partition(".")[0]) for c in ours}
+        for name, value in settings.merge(current, ours).items():
+            if current[name] != value:
+                self._write(conf, name, value)
+
+    def report(self) -> list[dict[str, Any]]:
+        """The choices for people and tools, sorted, without secrets."""
+        return [
+            {"setting": c.name, "value": _presentable(c.name, c.value), "why": c.why, "source": c.source}
+            for c in sorted(self.choices, key=lambda c: c.name)
+        ]
+
+    def unknown(self) -> list[str]:
+        """Overrides that the installed Celery does not know."""
+        return sorted(set(self._overrides) - CELERY_SETTINGS - {"visibility_timeout"})
+
+    def _write(self, conf: Any, name: str, value: Any) -> None:
+        # An older or namespaced spelling in the same map would be found first.
+        for spelling in _spellings(conf, name):
+            conf.changes.pop(spelling, None)
+        conf[name] = value
+        self._written[name] = value
+
+    def _take_back(self, conf: Any) -> None:
+        # Celery keeps these assignments across a reload; left there they would pass for the application's own.
+        for name, value in self._written.items():
+            if conf.changes.get(name, _MISSING) is value:
+                del conf.changes[name]
+        self._written = {}
+
+
+def explicit_settings(conf: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Those of `names` that the application sets itself, in whatever spelling."""
+    found = {}
+    for name in names:
+        for layer in conf.maps[:-1]:  # the last one holds Celery's own defaults
+            spelling = next((s for s in _spellings(conf, name) if s in layer), None)
+            if spelling is not None:
+                found[name] = layer[spelling]
+                break
+    return found
+
+
+def _spellings(conf: Any, name: str) -> list[str]:
+    keys = conf._to_keys(name) if hasattr(conf, "_to_keys") else (name,)
+    return [conf._key(key) if hasattr(conf, "_key") else key for key in keys]
+
+
+def _names_of_interest(overrides: Mapping[str, Any]) -> set[str]:
+    names = {default.name.partition(".")[0] for default in settings.DEFAULTS}
+    return names | set(settings.MERGED) | {"visibility_timeout", "task_time_limit"} | set(overrides)
+
+
+def _from_file(path: str) -> dict[str, Any]:
+    if not path:
+        return {}
+    with open(path, encoding="utf-8") as handle:
+        return _settings_of(handle.read(), path)
+
+
+def _from_text(text: str) -> dict[str, Any]:
+    return _settings_of(text, "CELERYOPS_NODE_SETTINGS") if text else {}
+
+
+def _settings_of(text: str, where: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except ValueError as exc:
+        raise ValueError(f"{where} is not JSON: {exc}") from exc
+    chosen = document.get("settings", {}) if isinstance(document, dict) else None
+    if not isinstance(chosen, dict):
+        raise ValueError(f'{where} must hold {{"settings": {{...}}}} with lower-case names of Celery settings')
+    return chosen
+
+
+def _presentable(name: str, value: Any) -> Any:
+    if any(word in name.lower() for word in ("password", "secret", "kwargs")):
+        return "********"
+    if isinstance(value, str) and "://" in value:
+        return mask(value)
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return repr(value)
+    return value
