@@ -1,0 +1,406 @@
+# Copyright (c) the celeryops.fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Nodes as background processes with a pidfile: workers by `celery multi`, beat and Flower detached.
+
+Neither an exit code nor a pidfile is believed. `celery multi` ends with 0 whatever happened, and a pidfile
+outlives its process, whose number then goes to a stranger. A node is up when its process carries the
+fingerprint that is wanted and has written its record into Redis (or, with `listen`, accepts connections).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Callable, Mapping, Sequence
+
+from . import processes, reconcile, records
+from .commands import Launch, size, tail
+from .listening import accepts
+from .processes import Process
+from .reconcile import Manager, Observed, Outcome, Step, Wanted
+from .systemd import env_file_names, node_files, remove_files, unit_name
+
+# Kinds which are one process of their own, not a node of a pool.
+SINGLE = ("beat", "flower")
+
+# How often processes are looked at (a look costs some milliseconds), and the records (a Python start).
+LOOK_SECONDS = 0.2
+READ_SECONDS = 1.0
+
+# A launch may be between two forks; only after this long without any process it has died.
+VANISHED_SECONDS = 2.0
+
+StatusReader = Callable[[], Mapping[str, Any]]
+
+
+class Launcher:
+    """How this manager's nodes are started."""
+
+    def launch(self, steps: Sequence[Step]) -> list[tuple[Sequence[Step], Launch]]:
+        """Start these nodes; one command may bring up several. A node left out is asked for again."""
+        raise NotImplementedError
+
+
+class Multi(Manager):
+    """This host's nodes of one kind as background processes."""
+
+    name = "multi"
+
+    def __init__(
+        self,
+        fleet: str,
+        kind: str,
+        etc_dir: str,
+        run_dir: str,
+        log_dir: str,
+        launcher: Launcher,
+        status: StatusReader | None = None,
+        leftovers: Sequence[str] = (),
+        inside: str = "",
+        leaving: bool = False,
+    ) -> None:
+        """status: reads the records. inside: the unit whose control group the processes must be in.
+
+        leaving: all nodes move to systemd, so what they share with their units (environment files) stays,
+        and processes of those units are not looked at.
+        """
+        self.fleet = fleet
+        self.kind = kind
+        self.etc_dir = etc_dir
+        self.run_dir = run_dir
+        self.log_dir = log_dir
+        self.launcher = launcher
+        self.status = status
+        self.leftovers = tuple(leftovers)
+        self.inside = inside
+        self.leaving = leaving
+        self.found: dict[str, list[Process]] = {}
+
+    # names
+
+    def pidfile(self, node: str) -> str:
+        return os.path.join(self.run_dir, f"{node}.pid")
+
+    def logfile(self, node: str) -> str:
+        return os.path.join(self.log_dir, f"{node}.log")
+
+    def _stopping_mark(self, node: str) -> str:
+        return os.path.join(self.run_dir, f"{node}.stopping")
+
+    def _is_of_kind(self, node: str) -> bool:
+        return (node not in SINGLE) if self.kind == "worker" else node == self.kind
+
+    # observing
+
+    def observe(self, wanted: Sequence[Wanted]) -> list[Observed]:
+        everything = processes.read_many(processes.all_pids())
+        mains: dict[str, list[Process]] = {}
+        for process in processes.mains(everything, self.fleet, self.run_dir):
+            if not (self.leaving and self._is_in_own_unit(process)):
+                mains.setdefault(str(process.get(processes.NODE)), []).append(process)
+        nodenames = {node.name: node.nodename for node in wanted}
+        names = {*nodenames, *mains, *self._names_on_disk()}
+        observed = []
+        self.found = {}
+        for node in sorted(name for name in names if self._is_of_kind(name)):
+            observed += self._observe_node(node, nodenames.get(node, ""), everything, mains.get(node, []))
+        return observed
+
+    def _names_on_disk(self) -> set[str]:
+        names: set[str] = set()
+        if not self.leaving:
+            names.update(env_file_names(self.etc_dir))
+            names.update(one for one in SINGLE if os.path.exists(node_files(self.etc_dir, one, one)[0]))
+        if os.path.isdir(self.run_dir):
+            names.update(entry[:-4] for entry in os.listdir(self.run_dir) if entry.endswith(".pid"))
+        return names
+
+    def _observe_node(
+        self, node: str, nodename: str, everything: Mapping[int, Process], mains: Sequence[Process]
+    ) -> list[Observed]:
+        home = everything.get(processes.read_pidfile(self.pidfile(node)))
+        if home is not None and not self._is_ours(home, node, nodename):
+            home = None
+        traces = self._traces(node)
+        strays = [one for one in mains if home is None or one.pid != home.pid]
+        ours = ([home] if home is not None else []) + strays
+        if not ours:
+            return [Observed(node, traces=traces)] if traces else []
+        self.found[node] = ours
+        return [
+            Observed(
+                name=node,
+                pid=one.pid,
+                fingerprint=one.get(processes.FINGERPRINT),
+                state=reconcile.STOPPING if self._is_marked_stopping(node, one) else reconcile.RUNNING,
+                home=one is home and not self._is_outside(one),
+                detail=f"runs outside {self.inside}" if self._is_outside(one) else "",
+                traces=traces,
+            )
+            for one in ours
+        ]
+
+    def _is_ours(self, process: Process, node: str, nodename: str) -> bool:
+        return processes.is_node(process, self.fleet, node, (self.pidfile(node), nodename))
+
+    def _is_in_own_unit(self, process: Process) -> bool:
+        return f"/{unit_name(self.fleet, self.kind, str(process.get(processes.NODE)))}" in process.cgroup
+
+    def _is_outside(self, process: Process) -> bool:
+        return bool(self.inside) and self.inside not in process.cgroup
+
+    def _traces(self, node: str) -> tuple[str, ...]:
+        paths = [self.pidfile(node), self._stopping_mark(node)]
+        if not self.leaving:
+            paths += node_files(self.etc_dir, self.kind, node, self.leftovers)
+        return tuple(path for path in paths if os.path.lexists(path))
+
+    # acting
+
+    def apply(self, steps: Sequence[Step]) -> Outcome:
+        """Every node goes its own way at its own pace: a new one need not wait for an old one to drain."""
+        outcome = Outcome()
+        jobs = [_Job(step, self.found.get(step.name, [])) for step in steps]
+        for job in jobs:
+            self._begin(job, outcome)
+        reader = _Reader(self.status)
+        while any(job.busy for job in jobs):
+            for job in jobs:
+                if job.phase == _STOPPING:
+                    self._await_stop(job, reader, outcome)
+            self._launch(jobs)
+            alive = self._alive(jobs)
+            for job in jobs:
+                if job.phase == _STARTING:
+                    self._await_ready(job, alive.get(job.name), reader, outcome)
+            if any(job.busy for job in jobs):
+                time.sleep(LOOK_SECONDS)
+        return outcome
+
+    def _begin(self, job: _Job, outcome: Outcome) -> None:
+        action = job.step.action
+        if action == reconcile.ADOPT:
+            self._write_pidfile(job.name, job.processes[0].pid)
+            outcome.adopted.append(job.name)
+        if action in (reconcile.KEEP, reconcile.ADOPT):
+            job.to(_STARTING, job.start_timeout)
+            job.log_offset = size(self.logfile(job.name))
+        elif job.processes:
+            for process in job.processes:
+                self._ask_to_stop(job.name, process)
+            job.to(_STOPPING, job.stop_timeout)
+        else:
+            job.to(_STOPPING, 0)
+
+    def _ask_to_stop(self, node: str, process: Process) -> None:
+        """TERM once only: with REMAP_SIGTERM a second one would cancel the tasks that are being finished."""
+        if self._is_marked_stopping(node, process):
+            return
+        processes.terminate(process)
+        os.makedirs(self.run_dir, exist_ok=True)
+        with open(self._stopping_mark(node), "a", encoding="ascii") as stream:
+            stream.write(f"{process.pid} {process.started}\n")
+
+    def _is_marked_stopping(self, node: str, process: Process) -> bool:
+        try:
+            with open(self._stopping_mark(node), encoding="ascii") as stream:
+                return f"{process.pid} {process.started}\n" in stream.readlines()
+        except OSError:
+            return False
+
+    def _await_stop(self, job: _Job, reader: _Reader, outcome: Outcome) -> None:
+        left = [process for process in job.processes if processes.still_there(process)]
+        if left:
+            if job.is_late:
+                outcome.failures.append(self._why_not_stopped(job, left, reader))
+                job.to(_DONE)
+            return
+        _unlink(self.pidfile(job.name), self._stopping_mark(job.name))
+        if job.step.action == reconcile.REMOVE:
+            remove_files(job.step)
+            outcome.removed.append(job.name)
+            if job.step.running:
+                outcome.stopped.append(job.name)
+            job.to(_DONE)
+        else:
+            job.to(_STOPPED)
+
+    def _launch(self, jobs: Sequence[_Job]) -> None:
+        ready = [job for job in jobs if job.phase == _STOPPED]
+        if not ready:
+            return
+        for job in ready:
+            job.log_offset = size(self.logfile(job.name))
+        by_name = {job.name: job for job in ready}
+        for steps, launch in self.launcher.launch([job.step for job in ready]):
+            for step in steps:
+                by_name[step.name].launch = launch
+                by_name[step.name].to(_STARTING, by_name[step.name].start_timeout)
+
+    def _alive(self, jobs: Sequence[_Job]) -> dict[str, Process]:
+        """The process of every starting node: its pidfile's or, before that exists, any of its own."""
+        starting = [job for job in jobs if job.phase == _STARTING]
+        if not starting:
+            return {}
+        everything = processes.read_many(processes.all_pids())
+        found: dict[str, Process] = {}
+        for process in everything.values():
+            if processes.belongs(process, self.fleet, self.run_dir):
+                found.setdefault(str(process.get(processes.NODE)), process)
+        for job in starting:
+            home = everything.get(processes.read_pidfile(self.pidfile(job.name)))
+            nodename = job.step.wanted.nodename if job.step.wanted else ""
+            if home is not None and self._is_ours(home, job.name, nodename):
+                found[job.name] = home
+        return found
+
+    def _await_ready(self, job: _Job, process: Process | None, reader: _Reader, outcome: Outcome) -> None:
+        if process is not None:
+            job.seen = time.monotonic()
+        problem = self._not_ready(job, process, reader)
+        if not problem:
+            _report(job.step, outcome)
+            job.to(_DONE)
+            return
+        launched = job.launch is None or job.launch.rc is not None
+        if process is None and launched and time.monotonic() - job.seen > VANISHED_SECONDS:
+            problem = "its process has ended"
+        elif not job.is_late:
+            return
+        outcome.failures.append(self._why_not_ready(job, problem))
+        job.to(_DONE)
+
+    def _not_ready(self, job: _Job, process: Process | None, reader: _Reader) -> str:
+        """Why a node is not ready yet; empty when it is."""
+        wanted = job.step.wanted
+        if wanted is None:
+            return ""
+        if process is None:
+            return "it has no process"
+        if processes.read_pidfile(self.pidfile(job.name)) != process.pid:
+            return f"process {process.pid} has not written {self.pidfile(job.name)}"
+        if process.get(processes.FINGERPRINT) != wanted.fingerprint:
+            carried = process.get(processes.FINGERPRINT) or reconcile.NO_FINGERPRINT
+            return (
+                f"process {process.pid} carries {carried} where {wanted.fingerprint} is wanted; "
+                f"its environment file must be rendered before this step"
+            )
+        if self.inside and self._is_outside(process):
+            return f"process {process.pid} is not in the control group of {self.inside}"
+        if wanted.listen and not accepts(wanted.listen):
+            return f"nothing accepts connections on {wanted.listen}"
+        if self.kind == "flower" or self.status is None:
+            return ""
+        status, error = reader.read()
+        if status is None:
+            return error
+        record = records.of_process(status, process.pid, wanted.fingerprint, wanted.nodename)
+        if records.is_ready(record):
+            return ""
+        return records.describe(record or records.of_node(status, wanted.nodename))
+
+    # reporting
+
+    def _why_not_ready(self, job: _Job, problem: str) -> str:
+        name = job.step.wanted.nodename if job.step.wanted and job.step.wanted.nodename else job.name
+        waited = f" after {job.start_timeout} s" if job.is_late else ""
+        parts = [f"{name} is not ready{waited}: {problem}."]
+        output = job.launch.output() if job.launch is not None else ""
+        if output:
+            parts.append("What its start printed:\n" + "\n".join(output.splitlines()[-30:]))
+        log = self.logfile(job.name)
+        lines = tail(log, offset=job.log_offset) if job.launch is not None else tail(log)
+        parts.append(f"Last lines of {log}:\n{lines}" if lines else f"{log} has no new line.")
+        parts.append("Mend what they say and run the play again.")
+        return "\n".join(parts)
+
+    def _why_not_stopped(self, job: _Job, left: Sequence[Process], reader: _Reader) -> str:
+        pids = ", ".join(str(process.pid) for process in left)
+        status, _error = reader.read()
+        active: Any = None
+        for record in records.all_records(status or {}):
+            if record.get("pid") in [process.pid for process in left]:
+                active = record.get("active")
+        tasks = "an unknown number of" if active is None else str(active)
+        return (
+            f"{job.name} (process {pids}) has not stopped within {job.stop_timeout} s and still runs {tasks} "
+            f"tasks. It takes no new ones and was not killed, so none is lost. Run the play again when they "
+            f"are done, or raise the pool's stop_timeout above its longest task."
+        )
+
+    def _write_pidfile(self, node: str, pid: int) -> None:
+        os.makedirs(self.run_dir, exist_ok=True)
+        path = self.pidfile(node)
+        with open(f"{path}.new", "w", encoding="ascii") as stream:
+            stream.write(f"{pid}\n")
+        owner = os.stat(f"{processes.PROC}/{pid}")
+        if os.geteuid() == 0:
+            os.chown(f"{path}.new", owner.st_uid, owner.st_gid)
+        os.replace(f"{path}.new", path)
+
+
+_NEW, _STOPPING, _STOPPED, _STARTING, _DONE = "new", "stopping", "stopped", "starting", "done"
+
+
+class _Job:
+    """One node on its way through a plan."""
+
+    def __init__(self, step: Step, found: Sequence[Process]) -> None:
+        self.step = step
+        self.name = step.name
+        self.processes = list(found)
+        self.phase = _NEW
+        self.deadline = 0.0
+        self.seen = 0.0
+        self.log_offset = 0
+        self.launch: Launch | None = None
+        default = reconcile.Wanted("", "")
+        self.start_timeout = (step.wanted or default).start_timeout
+        self.stop_timeout = (step.wanted or default).stop_timeout
+
+    def to(self, phase: str, timeout: float = 0) -> None:
+        self.phase = phase
+        self.seen = time.monotonic()
+        self.deadline = self.seen + timeout
+
+    @property
+    def busy(self) -> bool:
+        return self.phase != _DONE
+
+    @property
+    def is_late(self) -> bool:
+        return time.monotonic() > self.deadline
+
+
+class _Reader:
+    """Reads the records at most once in READ_SECONDS, for all nodes together."""
+
+    def __init__(self, status: StatusReader | None) -> None:
+        self._status = status
+        self._next = 0.0
+        self._answer: tuple[Mapping[str, Any] | None, str] = (None, "the records were not read")
+
+    def read(self) -> tuple[Mapping[str, Any] | None, str]:
+        if self._status is not None and time.monotonic() >= self._next:
+            try:
+                self._answer = (self._status(), "")
+            except records.RecordsError as error:
+                self._answer = (None, f"the records cannot be read: {error}")
+            self._next = time.monotonic() + READ_SECONDS
+        return self._answer
+
+
+def _report(step: Step, outcome: Outcome) -> None:
+    if step.action == reconcile.START:
+        outcome.started.append(step.name)
+    elif step.action == reconcile.RESTART:
+        outcome.restarted.append(step.name)
+
+
+def _unlink(*paths: str) -> None:
+    for path in paths:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass

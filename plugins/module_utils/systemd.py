@@ -1,0 +1,491 @@
+# Copyright (c) the celeryops.fleet maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Nodes as systemd units: one unit for each node, `celery-FLEET-worker@NODE.service`.
+
+The unit files themselves are rendered by the roles before this runs. Here they are enabled, started,
+restarted and, when their node has left the list, stopped and removed.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import time
+from typing import Mapping, Sequence
+
+from . import processes, reconcile
+from .commands import Result, run, tail
+from .reconcile import Manager, Observed, Outcome, Step, Wanted
+
+PROPERTIES = (
+    "Id",
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "Result",
+    "MainPID",
+    "UnitFileState",
+    "NeedDaemonReload",
+    "FragmentPath",
+    "ExecMainCode",
+    "ExecMainStatus",
+    "NRestarts",
+)
+
+# A unit which systemd has tried this often in vain since we started it will not come up by waiting.
+HOPELESS_RESTARTS = 3
+
+# Will not come up at boot. A unit without [Install] is "static": it cannot be enabled and is left alone.
+NOT_ENABLED = ("disabled", "linked", "enabled-runtime")
+
+# systemd's own exit codes for what it could not even begin (systemd.exec(5)); none heals by waiting.
+_CANNOT_BEGIN = {
+    "200": "the working directory does not exist or may not be entered: check WorkingDirectory",
+    "203": "the program could not be executed: does the release's virtualenv exist, may the user read it?",
+    "216": "the group does not exist",
+    "217": "the user does not exist",
+    "218": "a capability could not be set",
+    "219": "the control group could not be set up",
+    "226": "a sandboxing setting failed on this host: look at the Protect*, Private* and *Paths lines",
+    "233": "the run-time directory could not be made",
+    "238": "the state directory could not be made",
+    "240": "the log directory could not be made",
+}
+
+_RESULT_HINTS = {
+    "timeout": "it was not ready within TimeoutStartSec: raise start_timeout if the application loads slowly",
+    "watchdog": "its event loop stood still for longer than WatchdogSec",
+    "oom-kill": "it ran out of memory: raise the pool's memory limit or lower its concurrency",
+    "protocol": "it ended or detached before it was ready: the unit must run it in the foreground",
+    "start-limit-hit": "it was started too often: `systemctl reset-failed` and look at the lines below",
+    "resources": "systemd lacked something to start it, often a missing EnvironmentFile",
+}
+
+
+def is_running() -> bool:
+    """Whether systemd is this host's service manager (sd_booted(3))."""
+    return os.path.isdir("/run/systemd/system")
+
+
+def parse_show(text: str) -> dict[str, dict[str, str]]:
+    """Units by name from `systemctl show`, which parts them by an empty line."""
+    units: dict[str, dict[str, str]] = {}
+    for block in text.split("\n\n"):
+        pairs = (line.partition("=") for line in block.splitlines() if "=" in line)
+        properties = {key: value for key, _sep, value in pairs}
+        if properties.get("Id"):
+            units[properties["Id"]] = properties
+    return units
+
+
+def state_of(unit: Mapping[str, str]) -> str:
+    """A unit's state in the words of reconcile."""
+    active, sub = unit.get("ActiveState", "inactive"), unit.get("SubState", "")
+    if active in ("active", "reloading", "refreshing"):
+        return reconcile.RUNNING
+    if active == "activating":
+        return reconcile.FAILED if sub.startswith("auto-restart") else reconcile.STARTING
+    if active == "deactivating":
+        return reconcile.STOPPING
+    return reconcile.FAILED if active == "failed" else reconcile.STOPPED
+
+
+def describe(unit: Mapping[str, str]) -> str:
+    """A unit's state for an error: what systemd says, and what it means where that is known."""
+    if unit.get("LoadState") == "not-found":
+        return "there is no such unit: its file was not rendered before this step"
+    if unit.get("LoadState") not in ("loaded", None, ""):
+        return f"systemd cannot use its unit file (LoadState={unit.get('LoadState')})"
+    words = [f"{unit.get('ActiveState')} ({unit.get('SubState')})"]
+    status = unit.get("ExecMainStatus", "0")
+    if unit.get("Result") not in ("success", None, ""):
+        words.append(f"Result={unit['Result']}")
+    if status != "0":
+        words.append(f"ExecMainStatus={status}")
+    if unit.get("NRestarts", "0") not in ("0", ""):
+        words.append(f"{unit['NRestarts']} restarts")
+    text = ", ".join(words)
+    hint = _CANNOT_BEGIN.get(status) or _RESULT_HINTS.get(unit.get("Result", ""))
+    return f"{text}; {hint}" if hint else text
+
+
+def is_hopeless(unit: Mapping[str, str], restarts_before: int) -> bool:
+    """Whether waiting longer for this unit is of no use."""
+    if unit.get("LoadState") != "loaded" or unit.get("ActiveState") == "failed":
+        return True
+    if state_of(unit) != reconcile.FAILED:
+        return False
+    if unit.get("ExecMainStatus") in _CANNOT_BEGIN:
+        return True
+    return _number(unit.get("NRestarts")) - restarts_before >= HOPELESS_RESTARTS
+
+
+class Systemd(Manager):
+    """This host's nodes of one kind under systemd."""
+
+    name = "systemd"
+
+    def __init__(
+        self,
+        fleet: str,
+        kind: str,
+        etc_dir: str,
+        log_dir: str,
+        unit_dir: str = "/etc/systemd/system",
+        leftovers: Sequence[str] = (),
+        leaving: bool = False,
+    ) -> None:
+        """leaving: all nodes move to `celery multi`, so what they share with it (environment files) stays,
+        and units of another installation which has the same name are not touched.
+        """
+        self.fleet = fleet
+        self.kind = kind
+        self.etc_dir = etc_dir
+        self.log_dir = log_dir
+        self.unit_dir = unit_dir
+        self.leftovers = tuple(leftovers)
+        self.leaving = leaving
+        self.units: dict[str, dict[str, str]] = {}
+
+    # names
+
+    def unit(self, node: str) -> str:
+        return unit_name(self.fleet, self.kind, node)
+
+    def node(self, unit: str) -> str:
+        if self.kind == "worker":
+            return unit.partition("@")[2][: -len(".service")]
+        return self.kind
+
+    @property
+    def pattern(self) -> str:
+        return self.unit("*")
+
+    @property
+    def target(self) -> str:
+        return f"celery-{self.fleet}.target"
+
+    # observing
+
+    def observe(self, wanted: Sequence[Wanted]) -> list[Observed]:
+        listed = {self.unit(node.name) for node in wanted}
+        listed.update(os.path.basename(path) for path in glob.glob(os.path.join(self.unit_dir, self.pattern)))
+        listed.update(self.unit(name) for name in self._env_file_names())
+        self.units = self._show([*sorted(listed), self.pattern, self.target])
+        ours = {unit: one for unit, one in self.units.items() if self._is_ours(unit)}
+        found = processes.read_many(
+            _number(one.get("MainPID")) for one in ours.values() if _number(one.get("MainPID"))
+        )
+        observed = []
+        for unit, one in sorted(ours.items()):
+            node = self.node(unit)
+            pid = _number(one.get("MainPID"))
+            process = found.get(pid)
+            if process is not None and process.environ is None:
+                raise processes.ProcessError(
+                    f"the environment of {unit}'s process {pid} may not be read, so its fingerprint is not "
+                    f"known. Run the play as root (become) on this host."
+                )
+            traces = self._traces(node)
+            if process is None and not traces and one.get("LoadState") in ("not-found", "masked"):
+                continue
+            observed.append(
+                Observed(
+                    name=node,
+                    pid=pid if process else 0,
+                    fingerprint=process.get(processes.FINGERPRINT) if process else None,
+                    state=state_of(one),
+                    enabled=one.get("UnitFileState") not in NOT_ENABLED,
+                    detail=describe(one) if state_of(one) == reconcile.FAILED else "",
+                    traces=traces,
+                )
+            )
+        return observed
+
+    def _is_ours(self, unit: str) -> bool:
+        if unit == self.target:
+            return False
+        if not self.leaving:
+            return True
+        try:
+            with open(os.path.join(self.unit_dir, unit), encoding="utf-8") as stream:
+                return self.etc_dir in stream.read()
+        except OSError:
+            return False
+
+    def _traces(self, node: str) -> tuple[str, ...]:
+        """Files of a node which go when it goes. A masked unit's file is none of them."""
+        unit = self.unit(node)
+        unit_file = os.path.join(self.unit_dir, unit)
+        found = [] if _is_mask(unit_file) else [unit_file, f"{unit_file}.d"]
+        found += glob.glob(os.path.join(self.unit_dir, "*.wants", unit))
+        found += glob.glob(os.path.join(self.unit_dir, "*.requires", unit))
+        if not self.leaving:
+            found += node_files(self.etc_dir, self.kind, node, self.leftovers)
+        return tuple(path for path in found if os.path.lexists(path))
+
+    def _env_file_names(self) -> list[str]:
+        if self.kind != "worker":
+            return [self.kind]
+        return [] if self.leaving else env_file_names(self.etc_dir)
+
+    def _show(self, units: Sequence[str]) -> dict[str, dict[str, str]]:
+        # --all: a unit that was never loaded is shown as not-found instead of being passed over.
+        result = self._systemctl(
+            "show", "--all", f"--property={','.join(PROPERTIES)}", "--", *units, timeout=60
+        )
+        if result.rc != 0:
+            raise processes.ProcessError(f"systemd does not answer: {result.text}")
+        return parse_show(result.out)
+
+    # masking: a beat that must not run on this host
+
+    def is_masked(self, node: str) -> bool:
+        return _is_mask(os.path.join(self.unit_dir, self.unit(node)))
+
+    def mask(self, node: str) -> None:
+        os.symlink("/dev/null", os.path.join(self.unit_dir, self.unit(node)))
+        self._reload()
+
+    # acting
+
+    def apply(self, steps: Sequence[Step]) -> Outcome:
+        outcome = Outcome()
+        self._remove([step for step in steps if step.action == reconcile.REMOVE], outcome)
+        wanted = [step for step in steps if step.action != reconcile.REMOVE and step.wanted is not None]
+        if wanted:
+            self._bring_up(wanted, outcome)
+        return outcome
+
+    def _bring_up(self, steps: Sequence[Step], outcome: Outcome) -> None:
+        units = [self.unit(step.name) for step in steps]
+        if any(self._needs_reload(unit) for unit in units):
+            self._reload()
+            outcome.reloaded = True
+            self.units.update(self._show([*units, self.target]))
+        masked = [unit for unit in units if self.units.get(unit, {}).get("LoadState") == "masked"]
+        if masked:
+            self._systemctl("unmask", "--", *masked)
+            self._systemctl("unmask", "--runtime", "--", *masked)
+            self._reload()
+            self.units.update(self._show(units))
+        usable = [step for step in steps if self._is_usable(self.unit(step.name), outcome)]
+        self._enable(usable, outcome)
+        start = [step for step in usable if step.action == reconcile.START]
+        restart = [step for step in usable if step.action == reconcile.RESTART]
+        unready = [step for step in usable if step.action == reconcile.KEEP and _is_starting(step)]
+        self._run_jobs(start, restart, unready, outcome)
+
+    def _is_usable(self, unit: str, outcome: Outcome) -> bool:
+        one = self.units.get(unit, {"LoadState": "not-found"})
+        if one.get("LoadState") == "loaded":
+            return True
+        outcome.failures.append(f"{unit}: {describe(one)}. Expected in {self.unit_dir}.")
+        return False
+
+    def _enable(self, steps: Sequence[Step], outcome: Outcome) -> None:
+        """Enable what is not, and start the target without its members: they are started one by one."""
+        units = [
+            self.unit(step.name)
+            for step in steps
+            if self.units[self.unit(step.name)].get("UnitFileState") in NOT_ENABLED
+        ]
+        target = self.units.get(self.target, {})
+        has_target = target.get("LoadState") == "loaded"
+        enable_target = has_target and target.get("UnitFileState") == "disabled"
+        if units or enable_target:
+            result = self._systemctl("enable", "--", *units, *([self.target] if enable_target else []))
+            if result.rc != 0:
+                outcome.failures.append(f"systemd could not enable {', '.join(units)}: {result.text}")
+        outcome.enabled += [step.name for step in steps if step.enable]
+        if steps and has_target and target.get("ActiveState") != "active":
+            self._systemctl("start", "--job-mode=ignore-dependencies", "--", self.target, timeout=60)
+            enable_target = True
+        if enable_target:
+            outcome.other.append(self.target)
+
+    def _run_jobs(
+        self, start: Sequence[Step], restart: Sequence[Step], unready: Sequence[Step], outcome: Outcome
+    ) -> None:
+        """One call for all: systemd starts the units in parallel and a call returns when they are ready."""
+        began = time.monotonic()
+        restarts = {
+            unit: _number(self.units.get(unit, {}).get("NRestarts"))
+            for unit in (self.unit(step.name) for step in [*start, *restart, *unready])
+        }
+        failed = [self.unit(step.name) for step in start if _was_failed(step)]
+        if failed:
+            self._systemctl("reset-failed", "--", *failed)
+            restarts.update(dict.fromkeys(failed, 0))
+        if start or unready:
+            self._job("start", [*start, *unready], _start_timeout([*start, *unready]))
+        if restart:
+            stopping = max(step.wanted.stop_timeout for step in restart if step.wanted)
+            self._job("restart", restart, stopping + _start_timeout(restart))
+            began = time.monotonic()
+        for step in self._await([*start, *restart, *unready], restarts, began, outcome):
+            if step in start:
+                outcome.started.append(step.name)
+            elif step in restart:
+                outcome.restarted.append(step.name)
+
+    def _job(self, verb: str, steps: Sequence[Step], timeout: float) -> Result:
+        # Ten seconds more than systemd itself may take, so that it is systemd which gives up first.
+        return self._systemctl(verb, "--", *(self.unit(step.name) for step in steps), timeout=timeout + 10)
+
+    def _await(
+        self, steps: Sequence[Step], restarts: Mapping[str, int], began: float, outcome: Outcome
+    ) -> list[Step]:
+        """Those which are active with the wanted fingerprint; the others become failures."""
+        waiting, ready = list(steps), []
+        while waiting:
+            self.units.update(self._show([self.unit(step.name) for step in waiting]))
+            late = []
+            for step in waiting:
+                unit = self.units[self.unit(step.name)]
+                if state_of(unit) == reconcile.RUNNING:
+                    problem = self._wrong_fingerprint(step, unit)
+                    if problem:
+                        outcome.failures.append(problem)
+                    else:
+                        ready.append(step)
+                elif is_hopeless(unit, restarts.get(unit["Id"], 0)) or self._is_late(step, began):
+                    outcome.failures.append(self._why(step, unit))
+                else:
+                    late.append(step)
+            waiting = late
+            if waiting:
+                time.sleep(0.5)
+        return ready
+
+    @staticmethod
+    def _is_late(step: Step, began: float) -> bool:
+        return step.wanted is None or time.monotonic() - began > step.wanted.start_timeout
+
+    def _wrong_fingerprint(self, step: Step, unit: Mapping[str, str]) -> str:
+        wanted = step.wanted.fingerprint if step.wanted else ""
+        process = processes.read(_number(unit.get("MainPID")))
+        carried = process.get(processes.FINGERPRINT) if process else None
+        if carried == wanted:
+            return ""
+        return (
+            f"{unit['Id']} runs, but with {carried or reconcile.NO_FINGERPRINT} where {wanted} is wanted. "
+            f"Its last EnvironmentFile must be {node_files(self.etc_dir, self.kind, step.name)[0]}, "
+            f"rendered before this step."
+        )
+
+    def _why(self, step: Step, unit: Mapping[str, str]) -> str:
+        name = unit["Id"]
+        journal = run(
+            ["journalctl", "-u", name, "-n", "30", "--no-pager", "-o", "cat"], timeout=30
+        ).out.strip()
+        log = os.path.join(self.log_dir, f"{step.name}.log")
+        logged = tail(log)
+        parts = [f"{name} is not ready: {describe(unit)}."]
+        parts.append(f"Last lines of its journal:\n{journal}" if journal else "Its journal is empty.")
+        if logged:
+            parts.append(f"Last lines of {log}:\n{logged}")
+        parts.append(f"Mend what they say and run the play again; `systemctl status {name}` shows more.")
+        return "\n".join(parts)
+
+    # removing
+
+    def _remove(self, steps: Sequence[Step], outcome: Outcome) -> None:
+        if not steps:
+            return
+        units = {self.unit(step.name): step for step in steps}
+        # Gracefully and without a time-out of ours: TimeoutStopSec in the unit governs.
+        loaded = [unit for unit in units if self.units.get(unit, {}).get("LoadState") != "not-found"]
+        stopped = self._systemctl("stop", "--", *loaded) if loaded else Result(0, "", "")
+        after = self._show(list(units))
+        for unit, step in units.items():
+            state = after.get(unit, {})
+            if _number(state.get("MainPID")) or state.get("ActiveState") in ("active", "deactivating"):
+                outcome.failures.append(f"{unit} has not stopped: {describe(state)}. {stopped.text}")
+                continue
+            if state.get("Result") in ("timeout", "signal", "core-dump") and step.running:
+                outcome.warnings.append(
+                    f"{unit} was killed while it stopped (Result={state['Result']}): tasks it was running "
+                    f"are redelivered only if they are acknowledged late. Raise the pool's stop_timeout."
+                )
+            remove_files(step)
+            outcome.removed.append(step.name)
+            if step.running:
+                outcome.stopped.append(step.name)
+        failed = [unit for unit, state in after.items() if state.get("ActiveState") == "failed"]
+        if failed:
+            self._systemctl("reset-failed", "--", *failed)
+        self._reload()
+        outcome.reloaded = True
+
+    # systemctl
+
+    def _needs_reload(self, unit: str) -> bool:
+        one = self.units.get(unit, {})
+        if one.get("NeedDaemonReload") == "yes":
+            return True
+        return one.get("LoadState") != "loaded" and os.path.lexists(os.path.join(self.unit_dir, unit))
+
+    def _reload(self) -> None:
+        self._systemctl("daemon-reload", timeout=120)
+
+    @staticmethod
+    def _systemctl(*arguments: str, timeout: float | None = None) -> Result:
+        return run(["systemctl", "--no-ask-password", *arguments], timeout=timeout)
+
+
+def unit_name(fleet: str, kind: str, node: str) -> str:
+    if kind == "worker":
+        return f"celery-{fleet}-worker@{node}.service"
+    return f"celery-{fleet}-{kind}.service"
+
+
+def env_file_names(etc_dir: str) -> list[str]:
+    """Nodes of which an environment file exists, whether or not anything runs."""
+    found = glob.glob(os.path.join(etc_dir, "nodes", "*.env"))
+    return sorted(os.path.basename(path)[: -len(".env")] for path in found)
+
+
+def node_files(etc_dir: str, kind: str, node: str, leftovers: Sequence[str] = ()) -> list[str]:
+    """A node's environment file, and what the leftovers' patterns (%n is the node) find of it."""
+    name = os.path.join("nodes", f"{node}.env") if kind == "worker" else f"{kind}.env"
+    found = [os.path.join(etc_dir, name)]
+    for pattern in leftovers:
+        found += glob.glob(pattern.replace("%n", glob.escape(node)))
+    return found
+
+
+def remove_files(step: Step) -> None:
+    for one in step.observed:
+        for path in one.traces:
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path, ignore_errors=True)
+                continue
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                pass
+
+
+def _is_mask(path: str) -> bool:
+    return os.path.islink(path) and os.path.realpath(path) == "/dev/null"
+
+
+def _is_starting(step: Step) -> bool:
+    return any(one.state == reconcile.STARTING for one in step.observed)
+
+
+def _was_failed(step: Step) -> bool:
+    return any(one.state == reconcile.FAILED for one in step.observed)
+
+
+def _start_timeout(steps: Sequence[Step]) -> int:
+    return max(
+        (step.wanted.start_timeout for step in steps if step.wanted), default=Wanted("", "").start_timeout
+    )
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdigit() else 0
