@@ -41,16 +41,28 @@ def on_beat_init(sender: Any, **_: Any) -> None:
     """Beat has its schedule and is about to tick for the first time."""
     faulthandler.enable(sys.__stderr__ or 2)
     me = Identity.from_env()
+    # A beat inside a worker has the worker's environment, and must not pass for the worker.
+    name = f"beat-in-{me.node}" if me.pool else me.node or "beat"
     scheduler = sender.scheduler
-    details = {"queues": [], "processes": 1, "active": 0, "reserved": 0,
-               "scheduler": f"{type(scheduler).__module__}:{type(scheduler).__qualname__}"}
+    details = {
+        "queues": [],
+        "processes": 1,
+        "active": 0,
+        "reserved": 0,
+        "scheduler": f"{type(scheduler).__module__}:{type(scheduler).__qualname__}",
+    }
 
     def may_feed(pulse: Pulse) -> bool:
         # A tick blocked on an absent Redis is no reason to kill beat.
         return not ticks.overdue() or pulse.redis_since is None
 
-    member = Member("beat", f"{me.node or 'beat'}@{me.host}", sender.app,
-                    lambda: {**details, "rss_bytes": rss_bytes(os.getpid())}, may_feed)
+    member = Member(
+        "beat",
+        f"{name}@{me.host}",
+        sender.app,
+        lambda: {**details, "rss_bytes": rss_bytes(os.getpid())},
+        may_feed,
+    )
     ticks = Ticks(scheduler, member.pulse)
     member.start()
     member.ready()

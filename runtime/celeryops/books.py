@@ -68,7 +68,9 @@ class Books:
 
     def publish(self, record: dict[str, Any]) -> None:
         pipeline = self.client.pipeline(transaction=True)
-        pipeline.set(self.key("node", record["node"]), json.dumps(record, separators=(",", ":")), ex=RECORD_TTL)
+        pipeline.set(
+            self.key("node", record["node"]), json.dumps(record, separators=(",", ":")), ex=RECORD_TTL
+        )
         pipeline.zadd(self.key("nodes"), {record["node"]: record["heartbeat"]})
         pipeline.zremrangebyscore(self.key("nodes"), "-inf", record["heartbeat"] - FORGET_AFTER)
         pipeline.execute()
@@ -80,7 +82,7 @@ class Books:
         """Every living record, in one round trip: ``{"fleet", "now", "nodes": [...], "beats": [...]}``."""
         now, *rest = self.client.eval(_READ, 1, self.key("nodes"), self.key("node") + ":")
         records = []
-        for text, left in zip(rest[::2], rest[1::2]):
+        for text, left in zip(rest[::2], rest[1::2], strict=True):
             record = json.loads(text)
             record["age"] = round(max(0.0, RECORD_TTL - int(left) / 1000), 1)
             records.append(record)

@@ -36,30 +36,48 @@ def judge(facts: dict[str, Any]) -> list[dict[str, str]]:
     errors, warnings = [], []
     version = tuple(int(part) for part in facts["compatible_version"].split(".")[:2] if part.isdigit())
     if version < MIN_VERSION:
-        errors.append(f"Redis {facts['version'] or '(unknown)'} is too old: kombu needs 6.2 or later; upgrade the server")
+        errors.append(
+            f"Redis {facts['version'] or '(unknown)'} is too old: "
+            "kombu needs 6.2 or later; upgrade the server"
+        )
     if facts["cluster_enabled"]:
-        errors.append("this is a Redis Cluster: kombu's commands on several keys fail there; "
-                      "use a standalone Redis or Sentinel")
+        errors.append(
+            "this is a Redis Cluster: kombu's commands on several keys fail there; "
+            "use a standalone Redis or Sentinel"
+        )
     policy = facts["eviction_policy"]
     if policy and policy != "noeviction" and not policy.startswith("volatile-"):
-        errors.append(f"maxmemory-policy {policy} lets Redis drop queued tasks when memory is full; set noeviction")
+        errors.append(
+            f"maxmemory-policy {policy} lets Redis drop queued tasks when memory is full; set noeviction"
+        )
     if facts["role"] not in ("", "master"):
-        errors.append(f"this server is a {facts['role']}: a broker must be writable; point the broker URL at the master")
+        errors.append(
+            f"this server is a {facts['role']}: a broker must be writable; point the broker URL at the master"
+        )
     if not facts["aof_enabled"] and facts["rdb_enabled"] is False:
-        warnings.append("nothing is persisted: a restart of Redis loses every queued task; set appendonly yes")
+        warnings.append(
+            "nothing is persisted: a restart of Redis loses every queued task; set appendonly yes"
+        )
     elif not facts["aof_enabled"]:
-        warnings.append("appendonly is off: a crash of Redis loses the tasks queued since the last snapshot; "
-                        "set appendonly yes")
+        warnings.append(
+            "appendonly is off: a crash of Redis loses the tasks queued since the last snapshot; "
+            "set appendonly yes"
+        )
     if not facts["aof_ok"] or not facts["rdb_ok"]:
         warnings.append("the last write to disk failed: see Redis' log and the free space of its directory")
     if facts["maxmemory"] and facts["used_memory"] >= NEARLY_FULL * facts["maxmemory"]:
         share = facts["used_memory"] / facts["maxmemory"]
-        warnings.append(f"memory is {share:.0%} full ({facts['used_memory']} of {facts['maxmemory']} bytes): "
-                        "publishers fail when it is full; raise maxmemory or empty a queue")
+        warnings.append(
+            f"memory is {share:.0%} full ({facts['used_memory']} of {facts['maxmemory']} bytes): "
+            "publishers fail when it is full; raise maxmemory or empty a queue"
+        )
     if facts["evicted_keys"]:
-        warnings.append(f"Redis has evicted {facts['evicted_keys']} keys since it started: results or tasks were lost")
-    return ([{"severity": ERROR, "message": message} for message in errors]
-            + [{"severity": WARNING, "message": message} for message in warnings])
+        warnings.append(
+            f"Redis has evicted {facts['evicted_keys']} keys since it started: results or tasks were lost"
+        )
+    return [{"severity": ERROR, "message": message} for message in errors] + [
+        {"severity": WARNING, "message": message} for message in warnings
+    ]
 
 
 def _rdb_enabled(client: Any) -> bool | None:

@@ -41,7 +41,8 @@ def send_canaries(app: Any, books: Books, queues: list[str], timeout: float) -> 
         timeout: Seconds to wait for the last answer.
 
     Returns:
-        ``{"ok": bool, "queues": {queue: {"ok", "node", "release", "fingerprint", "seconds"} or {"ok", "error"}}}``
+        ``{"ok": bool, "queues": {queue: answer}}``, an answer being
+        ``{"ok", "node", "release", "fingerprint", "seconds"}`` or ``{"ok", "error"}``
     """
     began = time.monotonic()
     results: dict[str, dict[str, Any]] = {}
@@ -64,23 +65,30 @@ def send_canaries(app: Any, books: Books, queues: list[str], timeout: float) -> 
         nodes = books.read()["nodes"]
         for queue in waiting.values():
             results[queue] = {"ok": False, "error": explain_silence(queue, nodes, timeout)}
-    return {"ok": all(result["ok"] for result in results.values()),
-            "queues": {queue: results[queue] for queue in dict.fromkeys(queues)}}
+    return {
+        "ok": all(result["ok"] for result in results.values()),
+        "queues": {queue: results[queue] for queue in dict.fromkeys(queues)},
+    }
 
 
 def _send(app: Any, queue: str, fleet: str, call: str, timeout: float) -> None:
     # Priority 0 is the first to be run on Redis, so a long queue does not hide a living worker.
-    app.send_task(TASK, args=(fleet, call), queue=queue, priority=0, expires=timeout, ignore_result=True, retry=False)
+    app.send_task(
+        TASK, args=(fleet, call), queue=queue, priority=0, expires=timeout, ignore_result=True, retry=False
+    )
 
 
 def explain_silence(queue: str, nodes: list[dict[str, Any]], timeout: float) -> str:
     """Why no answer came, as far as the records can tell."""
+    silence = f"no answer within {timeout:g} s"
     consumers = [node for node in nodes if queue in node["queues"]]
     if not consumers:
-        return f"no answer within {timeout:g} s: no living node consumes the queue {queue}"
+        return f"{silence}: no living node consumes the queue {queue}"
     busy = [node for node in consumers if node["active"] >= max(1, node["processes"])]
-    listed = ", ".join(f"{node['node']} ({node['status']}, {node['active']} of {node['processes']} busy)"
-                       for node in consumers)
+    listed = ", ".join(
+        f"{node['node']} ({node['status']}, {node['active']} of {node['processes']} busy)"
+        for node in consumers
+    )
     if len(busy) == len(consumers):
-        return f"no answer within {timeout:g} s: every process of the nodes that consume {queue} is busy: {listed}"
-    return f"no answer within {timeout:g} s although these nodes consume {queue}: {listed}; read their logs"
+        return f"{silence}: every process of the nodes that consume {queue} is busy: {listed}"
+    return f"{silence} although these nodes consume {queue}: {listed}; read their logs"

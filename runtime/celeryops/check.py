@@ -13,7 +13,7 @@ import kombu
 from celeryops import settings
 from celeryops.loader import FleetLoader
 from celeryops.log import mask
-from celeryops.overlay import CELERY_SETTINGS
+from celeryops.overlay import DEFAULTS
 
 LOADER = "celeryops.loader:FleetLoader"
 
@@ -23,23 +23,31 @@ def check(app: Any) -> dict[str, Any]:
     conf = app.conf
     app.loader.import_default_modules()
     app.finalize()
+    app.backend  # noqa: B018  a result backend that cannot be loaded fails here, not in the first worker
     tasks = {name: task for name, task in app.tasks.items() if not name.startswith(("celery.", "celeryops."))}
     limits = {name: task.time_limit for name, task in tasks.items()}
-    effective = {name: conf.get(name) for name in CELERY_SETTINGS | {"visibility_timeout"}}
+    effective = {name: conf.get(name) for name in {*DEFAULTS, "visibility_timeout"}}
     prefix = (conf.get(settings.BROKER_OPTIONS) or {}).get("global_keyprefix", "")
     overlay = app.loader.overlay if isinstance(app.loader, FleetLoader) else None
     errors = [] if overlay else [_loader_ignored(app)]
     warnings = settings.doubts(effective, limits) if settings.is_redis(conf.broker_url) else []
     if overlay:
-        warnings += [f"{name} is not a setting of Celery {celery.__version__}; it is passed on as it is"
-                     for name in overlay.unknown()]
+        warnings += [
+            f"{name} is not a setting of Celery {celery.__version__}; it is passed on as it is"
+            for name in overlay.unknown()
+        ]
         chosen = {choice.name for choice in overlay.choices if choice.source == "override"}
         if prefix and f"{settings.BROKER_OPTIONS}.global_keyprefix" not in chosen:
-            warnings.append(f"the application itself sets global_keyprefix {prefix!r}: tools that do not import it look "
-                            f"in the wrong place; put it into celery_settings.{settings.BROKER_OPTIONS} as well")
+            warnings.append(
+                f"the application itself sets global_keyprefix {prefix!r}: tools that do not import it look "
+                f"in the wrong place; put it into celery_settings.{settings.BROKER_OPTIONS} as well"
+            )
     if not settings.is_redis(conf.broker_url):
-        errors.append(f"the broker {mask(conf.broker_url) or '(none)'} is not Redis: this collection deploys Celery on Redis; "
-                      "set celery_broker_url to a redis://, rediss://, redis+socket:// or sentinel:// URL")
+        errors.append(
+            f"the broker {mask(conf.broker_url) or '(none)'} is not Redis: "
+            "this collection deploys Celery on Redis; "
+            "set celery_broker_url to a redis://, rediss://, redis+socket:// or sentinel:// URL"
+        )
     return {
         "ok": not errors,
         "app": app.main or "",
@@ -63,10 +71,14 @@ def _loader_ignored(app: Any) -> str:
     kind = type(app.loader)
     used = f"{kind.__module__}:{kind.__qualname__}"
     if os.environ.get("CELERY_LOADER") != LOADER:
-        return (f"CELERY_LOADER is not {LOADER} in this environment, so the application uses {used}: "
-                "load the environment file of the fleet first")
-    return (f"the application names its own loader, {used}, which wins over CELERY_LOADER: without {LOADER} there are "
-            "neither settings nor readiness nor records; drop loader= from Celery(...)")
+        return (
+            f"CELERY_LOADER is not {LOADER} in this environment, so the application uses {used}: "
+            "load the environment file of the fleet first"
+        )
+    return (
+        f"the application names its own loader, {used}, which wins over CELERY_LOADER: "
+        f"without {LOADER} there are no settings, readiness or records; drop loader= from Celery(...)"
+    )
 
 
 def _routed_queues(routes: Any) -> set[str]:

@@ -18,9 +18,15 @@ from celeryops.identity import Identity
 F = TypeVar("F", bound=Callable[..., Any])
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
-fleet_option = click.option("--fleet", "fleet_name", default=lambda: Identity.from_env().fleet,
-                            help="Name of the fleet. Default: CELERYOPS_FLEET.")
-app_option = click.option("-A", "--app", "app_path", default="", help="Import this application for its settings.")
+fleet_option = click.option(
+    "--fleet",
+    "fleet_name",
+    default=lambda: Identity.from_env().fleet,
+    help="Name of the fleet. Default: CELERYOPS_FLEET.",
+)
+app_option = click.option(
+    "-A", "--app", "app_path", default="", help="Import this application for its settings."
+)
 
 
 def speaks_plainly(function: F) -> F:
@@ -28,16 +34,16 @@ def speaks_plainly(function: F) -> F:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        from celeryops.redisclient import NotRedis
+        from celeryops.redisclient import NotRedisError
 
         try:
             return function(*args, **kwargs)
-        except NotRedis as exc:
+        except NotRedisError as exc:
             raise click.ClickException(str(exc)) from exc
         except (RedisError, OperationalError, OSError) as exc:
             raise click.ClickException(
-                f"Redis does not answer as it should: {exc}. Is it running, and does the broker URL name its address, "
-                "password and database?"
+                f"Redis does not answer as it should: {exc}. Is it running, and does the broker URL "
+                "name its address, password and database?"
             ) from exc
 
     return wrapper  # type: ignore[return-value]
@@ -53,7 +59,8 @@ def bare_app() -> Any:
 
     if not os.environ.get("CELERY_BROKER_URL"):
         raise click.ClickException(
-            "CELERY_BROKER_URL is not set: load the environment file of the fleet, or name the application with -A"
+            "CELERY_BROKER_URL is not set: load the environment file of the fleet, "
+            "or name the application with -A"
         )
     return Celery("celeryops", loader="celeryops.loader:FleetLoader", fixups=[], set_as_current=False)
 
@@ -103,7 +110,9 @@ def show_check(app: Any, in_json: bool) -> None:
     if in_json:
         answer(report)
     else:
-        click.echo(f"{report['app']} on Celery {report['celery']}, Python {report['python']}, {report['broker']}")
+        click.echo(
+            f"{report['app']} on Celery {report['celery']}, Python {report['python']}, {report['broker']}"
+        )
         click.echo(f"{len(report['tasks'])} tasks, queues {', '.join(report['queues'])}")
         for item in report["settings"]:
             click.echo(f"  {item['setting']} = {item['value']!r}  ({item['source']}: {item['why']})")
@@ -130,7 +139,9 @@ def fleet_status(ctx: click.Context, as_json: bool, fleet_name: str) -> None:
     show_status(ctx.obj.app, fleet_name, as_json)
 
 
-queue_option = click.option("--queue", "-Q", "queues", multiple=True, required=True, help="Queue to prove; repeatable.")
+queue_option = click.option(
+    "--queue", "-Q", "queues", multiple=True, required=True, help="Queue to prove; repeatable."
+)
 timeout_option = click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait.")
 
 
@@ -140,7 +151,9 @@ timeout_option = click.option("--timeout", default=30.0, show_default=True, help
 @as_json
 @fleet_option
 @click.pass_context
-def fleet_canary(ctx: click.Context, queues: tuple[str, ...], timeout: float, as_json: bool, fleet_name: str) -> None:
+def fleet_canary(
+    ctx: click.Context, queues: tuple[str, ...], timeout: float, as_json: bool, fleet_name: str
+) -> None:
     """Send a task through each queue and wait until a worker has run it."""
     show_canary(ctx.obj.app, fleet_name, queues, timeout, as_json)
 
@@ -176,7 +189,9 @@ def main_status(as_json: bool, fleet_name: str, app_path: str) -> None:
 @as_json
 @fleet_option
 @click.option("-A", "--app", "app_path", required=True, help="The application, for its queues.")
-def main_canary(queues: tuple[str, ...], timeout: float, as_json: bool, fleet_name: str, app_path: str) -> None:
+def main_canary(
+    queues: tuple[str, ...], timeout: float, as_json: bool, fleet_name: str, app_path: str
+) -> None:
     """Send a task through each queue and wait until a worker has run it."""
     show_canary(find_app(app_path), fleet_name, queues, timeout, as_json)
 
@@ -214,7 +229,9 @@ def main_broker(as_json: bool, app_path: str) -> None:
 @main.command("once", context_settings={"ignore_unknown_options": True})
 @click.option("--name", required=True, help="Name of the step.")
 @click.option("--release", default=lambda: Identity.from_env().release, help="Default: CELERYOPS_RELEASE.")
-@click.option("--timeout", default=3600.0, show_default=True, help="Seconds to wait for another host that runs it.")
+@click.option(
+    "--timeout", default=3600.0, show_default=True, help="Seconds to wait for another host that runs it."
+)
 @fleet_option
 @app_option
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -223,14 +240,14 @@ def main_once(
     name: str, release: str, timeout: float, fleet_name: str, app_path: str, argv: tuple[str, ...]
 ) -> None:
     """Run a command once for the whole fleet and release."""
-    from celeryops.once import Once, WaitedTooLong, execute
+    from celeryops.once import Once, WaitedTooLongError, execute
 
     if not release:
         raise click.ClickException("no release: give --release or set CELERYOPS_RELEASE")
     books = open_books(find_app(app_path) if app_path else bare_app(), fleet_name)
     try:
         result = Once(books, name, release).run(lambda: execute(argv), timeout)
-    except WaitedTooLong as exc:
+    except WaitedTooLongError as exc:
         raise click.ClickException(str(exc)) from exc
     answer({"fleet": fleet_name, "name": name, "release": release, **result})
     sys.exit(min(result["rc"], 255) if result["rc"] >= 0 else 128 - result["rc"])
@@ -243,9 +260,9 @@ def main_once(
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
 def main_detach(pidfile: str, logfile: str, chdir: str | None, argv: tuple[str, ...]) -> None:
     """Run a command in the background under a pid file."""
-    from celeryops.detach import CannotDetach, detach
+    from celeryops.detach import DetachError, detach
 
     try:
         answer({"pid": detach(argv, pidfile, logfile, chdir)})
-    except CannotDetach as exc:
+    except DetachError as exc:
         raise click.ClickException(str(exc)) from exc

@@ -12,7 +12,7 @@ from celery.platforms import Pidfile, signals
 UMASK = 0o027
 
 
-class CannotDetach(Exception):
+class DetachError(Exception):
     """The command was not started."""
 
 
@@ -26,18 +26,18 @@ def detach(argv: Sequence[str], pidfile: str, logfile: str, chdir: str | None = 
         chdir: Working directory.
 
     Raises:
-        CannotDetach: With the reason.
+        DetachError: With the reason.
     """
     running = living_pid(pidfile, os.environ.get("CELERYOPS_NODE", ""))
     if running:
-        raise CannotDetach(f"{pidfile} names process {running}, which is alive: stop it first")
+        raise DetachError(f"{pidfile} names process {running}, which is alive: stop it first")
     executable = shutil.which(argv[0])
     if executable is None:
-        raise CannotDetach(f"{argv[0]} is not an executable file on PATH")
+        raise DetachError(f"{argv[0]} is not an executable file on PATH")
     try:
         log = os.open(logfile, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
     except OSError as exc:
-        raise CannotDetach(f"the log file cannot be opened: {exc}") from exc
+        raise DetachError(f"the log file cannot be opened: {exc}") from exc
 
     # The write end closes by itself when exec succeeds; whatever comes through it is an error.
     receiver, sender = os.pipe()
@@ -50,7 +50,7 @@ def detach(argv: Sequence[str], pidfile: str, logfile: str, chdir: str | None = 
     with os.fdopen(receiver, encoding="utf-8") as pipe:
         error = pipe.read()
     if error:
-        raise CannotDetach(error)
+        raise DetachError(error)
     return int(Path(pidfile).read_text(encoding="ascii"))
 
 

@@ -1,4 +1,4 @@
-"""The Celery loader of the fleet, named by ``CELERY_LOADER``: the one door through which the runtime comes in."""
+"""The Celery loader of the fleet, named by ``CELERY_LOADER``: the door by which the runtime comes in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from celeryops.log import harmless
 from celeryops.overlay import Overlay
 
 
-class FleetLoader(AppLoader):  # type: ignore[misc]
+class FleetLoader(AppLoader):
     """Lays the settings over the application and gives its worker and beat readiness, watchdog and record."""
 
     builtin_modules = frozenset({"celeryops.canary"})
@@ -29,17 +29,13 @@ class FleetLoader(AppLoader):  # type: ignore[misc]
             raise ImproperlyConfigured(
                 f"The settings of the fleet cannot be read: {self.overlay.error}. Deploy this host again."
             )
-        modules = super().import_default_modules()
-        self._insist()
-        return modules
+        # The application may have assigned settings since its configuration was read.
+        self._configure(self.app.conf)
+        return super().import_default_modules()
 
     @harmless
     def _configure(self, source: Any, **_: Any) -> None:
         self.overlay.apply(source)
-
-    @harmless
-    def _insist(self) -> None:
-        self.overlay.insist(self.app.conf)
 
     @harmless
     def _join(self, app: Any) -> None:

@@ -76,6 +76,8 @@ class Member:
         if self._closed:
             return
         self._closed = True
+        self.pulse.enter(phases.STOPPING)
+        self.notifier.stopping()
         self._publisher.end()
         self._keeper.end()
 
@@ -104,7 +106,9 @@ class Member:
         details = self._known_details()
         parts = [self.pulse.phase]
         if self.pulse.phase == phases.RECONNECTING:
-            parts = ["reconnecting to Redis since " + time.strftime("%H:%M:%S", time.localtime(self.pulse.since))]
+            parts = [
+                "reconnecting to Redis since " + time.strftime("%H:%M:%S", time.localtime(self.pulse.since))
+            ]
         if self._kind == "worker" and details:
             parts.append(f"{details['processes']} processes")
             parts.append(f"{details['active']} active")

@@ -1,7 +1,8 @@
-"""systemd's notification protocol (sd_notify): readiness, watchdog and status line over one datagram socket."""
+"""systemd's notification protocol (sd_notify): readiness, watchdog and status line over a datagram socket."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import MutableMapping
@@ -11,7 +12,7 @@ class Notifier:
     """Speaks for the main process alone; a forked child that inherits the object stays silent.
 
     Parameters:
-        address: Value of ``NOTIFY_SOCKET``; a leading ``@`` means Linux' abstract namespace. Empty: say nothing.
+        address: Value of ``NOTIFY_SOCKET``; a leading ``@`` means Linux' abstract namespace. Empty: silence.
         watchdog: Seconds within which systemd expects to be fed, 0 for no watchdog.
     """
 
@@ -51,8 +52,6 @@ class Notifier:
     def _send(self, message: str) -> None:
         if self._socket is None or os.getpid() != self._pid:
             return
-        try:
+        # A full or vanished socket: the next message may pass, and nobody else could be told.
+        with contextlib.suppress(OSError):
             self._socket.sendto(message.encode(), self._address)
-        except OSError:
-            # A full or vanished socket: the next message may pass, and nobody else could be told.
-            pass

@@ -4,15 +4,16 @@ Keys:
     celeryops:<fleet>:once                hash, ``<release>/<name>`` -> record of the last run, JSON
     celeryops:<fleet>:once:lease:<name>   who runs it now, with a TTL
 
-Rules of the lease: its holder renews every third of the TTL, so a holder that dies frees it after at most one TTL.
-Whoever waits runs the command itself only when the holder vanished without a record; when the holder's run failed,
-the waiters report that failure, and the next call tries again.
+Rules of the lease: its holder renews every third of the TTL, so a holder that dies frees it after at most
+one TTL. Whoever waits runs the command itself only when the holder vanished without a record; when the
+holder's run failed, the waiters report that failure, and the next call tries again.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -31,11 +32,12 @@ LEASE_TTL = 30.0  # s
 POLL = 0.5  # s
 RECORD_PATIENCE = 60.0  # s to keep trying to record a run while Redis is away
 
-_RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
-_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+_IF_OURS = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call({}) end return 0"
+_RENEW = _IF_OURS.format("'PEXPIRE', KEYS[1], ARGV[2]")
+_RELEASE = _IF_OURS.format("'DEL', KEYS[1]")
 
 
-class WaitedTooLong(Exception):
+class WaitedTooLongError(Exception):
     """Another host holds the lease for longer than we may wait."""
 
 
@@ -68,7 +70,7 @@ class Once:
             ``{"ran": bool, "rc": int, "host": str, "finished": unix time, "seconds": float}``
 
         Raises:
-            WaitedTooLong: Another host still runs it.
+            WaitedTooLongError: Another host still runs it.
         """
         deadline = time.monotonic() + timeout
         before = self._record()
@@ -80,7 +82,9 @@ class Once:
                 break
             if time.monotonic() > deadline:
                 holder = self._redis.get(self._lease)
-                raise WaitedTooLong(f"{self._text(holder)} has been running {self._field} for over {timeout:g} s")
+                raise WaitedTooLongError(
+                    f"{self._text(holder)} has been running {self._field} for over {timeout:g} s"
+                )
             time.sleep(POLL)
         # Between the look at the record and the lease, the holder before us may have finished.
         record = self._record()
@@ -96,8 +100,12 @@ class Once:
         began = time.monotonic()
         try:
             rc = command()
-            record = {"rc": rc, "host": Identity.from_env().host, "finished": round(time.time(), 3),
-                      "seconds": round(time.monotonic() - began, 3)}
+            record = {
+                "rc": rc,
+                "host": Identity.from_env().host,
+                "finished": round(time.time(), 3),
+                "seconds": round(time.monotonic() - began, 3),
+            }
             self._patiently(lambda: self._redis.hset(self._hash, self._field, json.dumps(record)))
         finally:
             ended.set()
@@ -137,7 +145,17 @@ class Once:
 def execute(argv: Sequence[str]) -> int:
     """Run a command with its output on stderr, for stdout carries the answer in JSON."""
     try:
-        return subprocess.run(list(argv), stdout=sys.stderr, check=False).returncode
+        process = subprocess.Popen(list(argv), stdout=sys.stderr)
     except OSError as exc:
         print(f"{argv[0]} cannot be run: {exc}", file=sys.stderr)
         return 127
+    # Ending before the command does would free the lease while it still works.
+    before = {
+        number: signal.signal(number, lambda got, _: process.send_signal(got))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    }
+    try:
+        return process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import celery
@@ -14,8 +15,7 @@ from celery.app.defaults import NAMESPACES, flatten
 from celeryops import settings
 from celeryops.log import mask
 
-CELERY_SETTINGS = frozenset(name for name, _ in flatten(NAMESPACES))
-_MISSING = object()
+DEFAULTS = {name: option.default for name, option in flatten(NAMESPACES)}
 
 
 class Overlay:
@@ -29,7 +29,7 @@ class Overlay:
     def __init__(self, path: str = "", extra: str = "") -> None:
         self.choices: list[settings.Choice] = []
         self.error = ""
-        self._written: dict[str, Any] = {}
+        self._written: dict[str, _Written] = {}
         self._overrides: dict[str, Any] = {}
         try:
             self._overrides = {**_from_file(path), **_from_text(extra)}
@@ -41,7 +41,7 @@ class Overlay:
         return cls(os.environ.get("CELERYOPS_SETTINGS", ""), os.environ.get("CELERYOPS_NODE_SETTINGS", ""))
 
     def apply(self, conf: Any) -> None:
-        """Put every choice in place. Safe to call again when the application reloads its configuration."""
+        """Put every choice in place; to be called again whenever the application may have changed some."""
         self._take_back(conf)
         explicit = explicit_settings(conf, _names_of_interest(self._overrides))
         self.choices = settings.choose(
@@ -56,13 +56,14 @@ class Overlay:
         for name in {choice.name.partition(".")[0] for choice in self.choices}:
             self._write(conf, name, wanted[name])
 
-    def insist(self, conf: Any) -> None:
-        """Put the overrides in place again where the application assigned after its configuration was read."""
-        ours = [choice for choice in self.choices if choice.source == "override"]
-        current = {c.name.partition(".")[0]: conf.get(c.name.partition(".")[0]) for c in ours}
-        for name, value in settings.merge(current, ours).items():
-            if current[name] != value:
-                self._write(conf, name, value)
+    def drop(self, conf: Any, name: str, why: str) -> bool:
+        """Withdraw a default that does not fit this process; what application or inventory set stays."""
+        choice = next((c for c in self.choices if c.name == name and c.source == "default"), None)
+        if choice is None:
+            return False
+        self.choices[self.choices.index(choice)] = settings.Choice(name, DEFAULTS[name], why, "default")
+        self._write(conf, name, DEFAULTS[name])
+        return True
 
     def report(self) -> list[dict[str, Any]]:
         """The choices for people and tools, sorted, without secrets."""
@@ -73,21 +74,27 @@ class Overlay:
 
     def unknown(self) -> list[str]:
         """Overrides that the installed Celery does not know."""
-        return sorted(set(self._overrides) - CELERY_SETTINGS - {"visibility_timeout"})
+        return sorted(set(self._overrides) - set(DEFAULTS) - {"visibility_timeout"})
 
     def _write(self, conf: Any, name: str, value: Any) -> None:
         # An older or namespaced spelling in the same map would be found first.
-        for spelling in _spellings(conf, name):
-            conf.changes.pop(spelling, None)
+        before = {key: conf.changes.pop(key) for key in _spellings(conf, name) if key in conf.changes}
         conf[name] = value
-        self._written[name] = value
+        self._written.setdefault(name, _Written(value, before)).value = value
 
     def _take_back(self, conf: Any) -> None:
-        # Celery keeps these assignments across a reload; left there they would pass for the application's own.
-        for name, value in self._written.items():
-            if conf.changes.get(name, _MISSING) is value:
+        # Celery keeps assignments across a reload; left there they would pass for the application's own.
+        for name, written in self._written.items():
+            if name in conf.changes and conf.changes[name] is written.value:
                 del conf.changes[name]
+                conf.changes.update(written.before)
         self._written = {}
+
+
+@dataclass
+class _Written:
+    value: Any
+    before: dict[str, Any]  # what stood there, in the application's spelling
 
 
 def explicit_settings(conf: Any, names: Iterable[str]) -> dict[str, Any]:
@@ -130,7 +137,9 @@ def _settings_of(text: str, where: str) -> dict[str, Any]:
         raise ValueError(f"{where} is not JSON: {exc}") from exc
     chosen = document.get("settings", {}) if isinstance(document, dict) else None
     if not isinstance(chosen, dict):
-        raise ValueError(f'{where} must hold {{"settings": {{...}}}} with lower-case names of Celery settings')
+        raise ValueError(
+            f'{where} must hold {{"settings": {{...}}}} with lower-case names of Celery settings'
+        )
     return chosen
 
 

@@ -64,7 +64,7 @@ class Publisher(threading.Thread):
                 self._books = self._open_books()
             self._books.publish(self._describe())
         except Exception as exc:
-            self._books = None
+            self._drop_books()
             if not self._complained:
                 self._complained = True
                 logger.warning("celeryops: this node's record cannot be written: %s", exc)
@@ -72,6 +72,12 @@ class Publisher(threading.Thread):
         else:
             self._complained = False
             self._pulse.redis_answers(True)
+
+    @harmless
+    def _drop_books(self) -> None:
+        books, self._books = self._books, None
+        if books is not None:
+            books.close()
 
     @harmless
     def _remove(self) -> None:

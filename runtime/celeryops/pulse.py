@@ -6,8 +6,8 @@ import time
 
 STARTING, READY, RECONNECTING, STOPPING = "starting", "ready", "reconnecting", "stopping"
 
-# A worker waits at most 32 s between two attempts to reconnect. One that is still at it after this many seconds
-# with Redis answering is stuck.
+# A worker waits at most 32 s between two attempts to reconnect. One that is still at it after this many
+# seconds with Redis answering is stuck.
 STUCK_AFTER = 120.0
 
 

@@ -12,7 +12,7 @@ CONNECT_TIMEOUT = 2.0  # s
 COMMAND_TIMEOUT = 5.0  # s
 
 
-class NotRedis(Exception):
+class NotRedisError(Exception):
     """The broker is not Redis, so the fleet has nowhere to keep its books."""
 
 
@@ -23,13 +23,15 @@ def connect(app: Any) -> tuple[redis.Redis, str]:
     plain, TLS, socket and Sentinel. Only the time-outs are the runtime's own.
 
     Raises:
-        NotRedis: The broker is something else.
+        NotRedisError: The broker is something else.
         redis.RedisError, OSError, kombu.exceptions.OperationalError: Redis cannot be reached.
     """
     options = {"socket_timeout": COMMAND_TIMEOUT, "socket_connect_timeout": CONNECT_TIMEOUT, "max_retries": 1}
     connection = app.connection_for_write(transport_options=options)
     if connection.transport.driver_type != "redis":
-        raise NotRedis(f"the broker {mask(connection.as_uri())} is not Redis; the fleet keeps its books in Redis only")
+        raise NotRedisError(
+            f"the broker {mask(connection.as_uri())} is not Redis; the fleet keeps its books in Redis only"
+        )
     channel = connection.channel()
     client: redis.Redis = redis.Redis(connection_pool=channel.pool)
     # The pool belongs to the channel, and kombu drops what nobody holds.

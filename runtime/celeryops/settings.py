@@ -17,8 +17,11 @@ REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "sentinel")
 BROKER_OPTIONS = "broker_transport_options"
 RESULT_OPTIONS = "result_backend_transport_options"
 MERGED = (BROKER_OPTIONS, RESULT_OPTIONS)
-VISIBILITY_PLACES = (f"{BROKER_OPTIONS}.visibility_timeout", "visibility_timeout",
-                     f"{RESULT_OPTIONS}.visibility_timeout")
+VISIBILITY_PLACES = (
+    f"{BROKER_OPTIONS}.visibility_timeout",
+    "visibility_timeout",
+    f"{RESULT_OPTIONS}.visibility_timeout",
+)
 MIN_VISIBILITY_TIMEOUT = 3600  # s, kombu's own default
 
 
@@ -45,40 +48,88 @@ class Choice:
 
 
 DEFAULTS = (
-    Default("task_acks_late", True, "only a late acknowledgement survives a killed worker; tasks must bear a second run"),
+    Default(
+        "task_acks_late",
+        True,
+        "only a late acknowledgement survives a killed worker; tasks must bear a second run",
+    ),
     Default("worker_prefetch_multiplier", 1, "a busy process holds no message that an idle one could run"),
-    Default("worker_disable_prefetch", True, "messages wait in Redis, not in a worker without a free process",
-            celery=(5, 6), only="broker"),
-    Default("worker_enable_prefetch_count_reduction", False,
-            "with it an autoscaled worker keeps one process for good after a reconnect"),
-    Default("task_retry_on_worker_lost", True, "a task whose process was killed is retried within its max_retries",
-            celery=(5, 7)),
-    Default("worker_cancel_long_running_tasks_on_connection_loss", True,
-            "a late-acknowledged task is redelivered after a lost connection and would run twice"),
+    Default(
+        "worker_disable_prefetch",
+        True,
+        "messages wait in Redis, not in a worker without a free process",
+        celery=(5, 6),
+        only="broker",
+    ),
+    Default(
+        "worker_enable_prefetch_count_reduction",
+        False,
+        "with it an autoscaled worker keeps one process for good after a reconnect",
+    ),
+    Default(
+        "task_retry_on_worker_lost",
+        True,
+        "a task whose process was killed is retried within its max_retries",
+        celery=(5, 7),
+    ),
+    Default(
+        "worker_cancel_long_running_tasks_on_connection_loss",
+        True,
+        "a late-acknowledged task is redelivered after a lost connection and would run twice",
+    ),
     Default("broker_connection_retry_on_startup", True, "a worker that starts before Redis waits for it"),
     Default("broker_connection_max_retries", None, "after 100 failed attempts a worker would exit"),
-    Default("broker_pool_acquire_timeout", 30, "a publisher without a free connection fails instead of hanging",
-            celery=(5, 7)),
+    Default(
+        "broker_pool_acquire_timeout",
+        30,
+        "a publisher without a free connection fails instead of hanging",
+        celery=(5, 7),
+    ),
     Default("task_track_started", True, "a task lost while it ran can be told from one still queued"),
     Default("worker_send_task_events", True, "dashboards and metrics read the events"),
     Default("task_send_sent_event", True, "the time a task waited in its queue can be measured"),
-    Default("result_failure_expires", 7 * 86400, "a failure can be studied for a week, a success for a day",
-            celery=(5, 7), only="results"),
+    Default(
+        "result_failure_expires",
+        7 * 86400,
+        "a failure can be studied for a week, a success for a day",
+        celery=(5, 7),
+        only="results",
+    ),
     Default("worker_max_tasks_per_child", 1000, "bounds what a slow leak can take"),
-    Default("worker_proc_alive_timeout", 60.0, "a process that imports a large application for over 4 s is not dead"),
+    Default(
+        "worker_proc_alive_timeout",
+        60.0,
+        "a process that imports a large application for over 4 s is not dead",
+    ),
     Default("beat_enable_remote_control", True, "beat answers inspect ping", celery=(5, 7)),
     Default("redis_socket_connect_timeout", 5.0, "an unreachable result store is noticed", only="results"),
     Default("redis_socket_keepalive", True, "a half-open connection is noticed", only="results"),
     Default("redis_backend_health_check_interval", 25, "a half-open connection is noticed", only="results"),
-    Default(f"{BROKER_OPTIONS}.socket_timeout", 30, "no command waits for ever on a dead connection", only="broker"),
+    Default(
+        f"{BROKER_OPTIONS}.socket_timeout",
+        30,
+        "no command waits for ever on a dead connection",
+        only="broker",
+    ),
     Default(f"{BROKER_OPTIONS}.socket_connect_timeout", 5, "an unreachable Redis is noticed", only="broker"),
     Default(f"{BROKER_OPTIONS}.socket_keepalive", True, "a half-open connection is noticed", only="broker"),
-    Default(f"{BROKER_OPTIONS}.health_check_interval", 25, "a half-open connection is noticed", only="broker"),
-    Default(f"{BROKER_OPTIONS}.unacked_restore_interval", 30,
-            "a killed worker's messages return within 30 s of their visibility timeout, not 90 s",
-            kombu=(5, 7), only="broker"),
-    Default(f"{BROKER_OPTIONS}.unacked_restore_throttle", 1, "every sweep of the interval above scans",
-            kombu=(5, 7), only="broker"),
+    Default(
+        f"{BROKER_OPTIONS}.health_check_interval", 25, "a half-open connection is noticed", only="broker"
+    ),
+    Default(
+        f"{BROKER_OPTIONS}.unacked_restore_interval",
+        30,
+        "a killed worker's messages return within 30 s of their visibility timeout, not 90 s",
+        kombu=(5, 7),
+        only="broker",
+    ),
+    Default(
+        f"{BROKER_OPTIONS}.unacked_restore_throttle",
+        1,
+        "every sweep of the interval above scans",
+        kombu=(5, 7),
+        only="broker",
+    ),
 )
 
 
@@ -133,7 +184,10 @@ def choose(
     choices = []
     for name, value in overrides.items():
         if name in MERGED and isinstance(value, Mapping):
-            choices += [Choice(f"{name}.{key}", item, "set in the inventory", "override") for key, item in value.items()]
+            choices += [
+                Choice(f"{name}.{key}", item, "set in the inventory", "override")
+                for key, item in value.items()
+            ]
         else:
             choices.append(Choice(name, value, "set in the inventory", "override"))
     settled = {choice.name for choice in choices}
@@ -175,17 +229,23 @@ def doubts(effective: Mapping[str, Any], tasks: Mapping[str, float | None] | Non
     timeout = places[VISIBILITY_PLACES[0]]
     if len(values) > 1:
         listed = ", ".join(f"{place} {value}" for place, value in places.items() if value)
-        found.append(f"the visibility timeout differs between its places ({listed}); the shortest one wins "
-                     "for every application on this Redis: give them one value")
+        found.append(
+            f"the visibility timeout differs between its places ({listed}); the shortest one wins "
+            "for every application on this Redis: give them one value"
+        )
     limits = {"task_time_limit": effective.get("task_time_limit")}
     limits.update({f"time_limit of task {name}": value for name, value in (tasks or {}).items()})
     for name, limit in limits.items():
         if limit and timeout and limit >= timeout:
-            found.append(f"{name} is {limit:g} s and the visibility timeout {timeout:g} s: Redis hands such a task to a "
-                         "second worker while the first still runs it; raise "
-                         f"{VISIBILITY_PLACES[0]} above {limit:g} or lower the limit")
+            found.append(
+                f"{name} is {limit:g} s and the visibility timeout {timeout:g} s: Redis hands such a task "
+                "to a second worker while the first still runs it; raise "
+                f"{VISIBILITY_PLACES[0]} above {limit:g} or lower the limit"
+            )
     if effective.get("worker_eta_task_limit"):
-        found.append("worker_eta_task_limit is set: it lowers the prefetch count to 1 step by step; remove it")
+        found.append(
+            "worker_eta_task_limit is set: it lowers the prefetch count to 1 step by step; remove it"
+        )
     for name in ("accept_content", "result_accept_content"):
         if {"pickle", "application/x-python-serialize"} & set(effective.get(name) or ()):
             found.append(f"{name} allows pickle: whoever can write to Redis can run code here; use json")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from celery import bootsteps, signals
+from celery.concurrency.base import BasePool
 from celery.worker import state
 
 from celeryops import pulse as phases
@@ -18,11 +19,12 @@ from celeryops.member import Member
 from celeryops.pulse import Pulse, may_keep_worker
 from celeryops.settings import BROKER_OPTIONS
 
+CANCEL = "worker_cancel_long_running_tasks_on_connection_loss"
 TICK = 1.0  # s between two pulses of the event loop
 
 
-class MemberStep(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Starts the member once the pool runs, so that the first pool processes are forked without its threads."""
+class MemberStep(bootsteps.StartStopStep):
+    """Starts the member once the pool runs, so that the first processes are forked without its threads."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -34,6 +36,7 @@ class MemberStep(bootsteps.StartStopStep):  # type: ignore[misc]
     def create(self, worker: Any) -> None:
         # The watchdog kills with SIGABRT: the journal then shows where every thread hung.
         faulthandler.enable(sys.__stderr__ or 2)
+        _fit_to_pool(worker)
         member = Member("worker", worker.hostname, worker.app, lambda: describe_worker(worker), _may_feed)
         worker.celeryops = member
 
@@ -53,16 +56,25 @@ class MemberStep(bootsteps.StartStopStep):  # type: ignore[misc]
             logger.warning(
                 "celeryops: the time limit of %g s is not below the visibility timeout of %g s: "
                 "Redis hands such a task to a second worker while this one still runs it",
-                worker.time_limit, timeout,
+                worker.time_limit,
+                timeout,
             )
 
     def stop(self, worker: Any) -> None:
-        """Nothing yet: tasks may still run, and the record and the watchdog stay with them until the very end."""
+        """Nothing yet: tasks may still run, and record and watchdog stay with them until the very end."""
 
     terminate = stop
 
 
-class LoopStep(bootsteps.Step):  # type: ignore[misc]
+def _fit_to_pool(worker: Any) -> None:
+    # Celery before 5.7 dies of NotImplementedError when it cancels the tasks of a pool of threads.
+    if worker.pool_cls.terminate_job is BasePool.terminate_job:
+        overlay = getattr(worker.app.loader, "overlay", None)
+        if overlay is not None:
+            overlay.drop(worker.app.conf, CANCEL, f"{worker.pool_cls.__name__} cannot cancel a running task")
+
+
+class LoopStep(bootsteps.Step):
     """Wraps the consumer's event loop, the one place that knows when the loop begins and how it ends."""
 
     @harmless
@@ -76,18 +88,15 @@ def _with_pulse(loop: Callable[..., Any], consumer: Any, member: Member) -> Call
     beat = _Beat(member)
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        # Celery's timer is the event loop's own with prefork, threads and solo, and the hub of gevent and eventlet.
+        # The event loop's own timer with prefork, threads and solo; a green thread's with gevent, eventlet.
         entry = consumer.timer.call_repeatedly(beat.interval, beat)
         try:
             return loop(*args, **kwargs)
-        except SystemExit:
-            member.pulse.enter(phases.STOPPING)
-            raise
-        except Exception:
-            member.pulse.enter(phases.RECONNECTING)
-            raise
         finally:
             entry.cancel()
+            ending = isinstance(sys.exc_info()[1], (SystemExit, KeyboardInterrupt))
+            running = consumer.blueprint.state == bootsteps.RUN and not ending
+            member.pulse.enter(phases.RECONNECTING if running else phases.STOPPING)
 
     return run
 
@@ -119,7 +128,7 @@ def _may_feed(pulse: Pulse) -> bool:
 
 
 def describe_worker(worker: Any) -> dict[str, Any]:
-    """What only the worker knows. Called from other threads, so it reads sizes and never iterates live sets."""
+    """What only the worker knows. Other threads call it, so it reads sizes and never iterates live sets."""
     consumer = getattr(worker, "consumer", None)
     qos = getattr(consumer, "qos", None)
     active = len(state.active_requests)
