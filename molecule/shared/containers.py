@@ -58,14 +58,18 @@ def engine() -> str:
         return "podman"
     if shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True).returncode == 0:
         return "docker"
-    sys.exit("Molecule's hosts are containers, and there is neither podman nor a docker daemon that answers here.")
+    sys.exit("Molecule's hosts are containers: install podman, or start docker's daemon.")
+
+
+def environment() -> dict[str, str]:
+    """What the engine's command is run with."""
+    return machine.engine_environment(CACHE)
 
 
 def run(*words: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
     """The engine's command, its output captured."""
-    return subprocess.run(
-        [engine(), *words], env=machine.engine_environment(CACHE), capture_output=True, text=True, timeout=timeout
-    )
+    command = [engine(), *words]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=timeout)
 
 
 def must(*words: str) -> str:
@@ -78,7 +82,7 @@ def must(*words: str) -> str:
 
 def stream(*words: str) -> None:
     """The engine's command with its output shown; it has to succeed."""
-    if subprocess.run([engine(), *words], env=machine.engine_environment(CACHE), stdout=sys.stderr).returncode:
+    if subprocess.run([engine(), *words], env=environment(), stdout=sys.stderr).returncode:
         sys.exit(f"{engine()} {' '.join(words)} failed; its output stands above.")
 
 
@@ -119,13 +123,18 @@ def bootstrap(name: str) -> None:
     if not shutil.which("mmdebstrap"):
         subprocess.run([ROOT / "tools" / "packages", "mmdebstrap"], check=True, stdout=sys.stderr)
     options = [f"--aptopt={line}" for line in machine.apt_settings()]
-    with subprocess.Popen(
-        ["mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates", *options, SUITE, "-"],
-        stdout=subprocess.PIPE,
-    ) as tree:
-        imported = subprocess.run(
-            [engine(), "import", "-", name], stdin=tree.stdout, capture_output=True, env=machine.engine_environment(CACHE)
-        )
+    command = [
+        "mmdebstrap",
+        "--quiet",
+        "--variant=minbase",
+        "--include=ca-certificates",
+        *options,
+        SUITE,
+        "-",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as tree:
+        load = [engine(), "import", "-", name]
+        imported = subprocess.run(load, stdin=tree.stdout, capture_output=True, env=environment())
     if tree.returncode or imported.returncode:
         sys.exit(f"{name} could not be built with mmdebstrap: {imported.stderr.decode().strip()}")
 
@@ -143,7 +152,8 @@ def digest(base: str, context: Path) -> str:
     """Changes with everything that the image is made from, and with nothing else."""
     content = hashlib.sha256(must("image", "inspect", "--format", "{{.Id}}", base).encode())
     for path in sorted(path for path in context.rglob("*") if path.is_file()):
-        content.update(f"{path.relative_to(context)}\0{path.stat().st_mode & 0o111}\0".encode() + path.read_bytes())
+        executable = path.stat().st_mode & 0o111
+        content.update(f"{path.relative_to(context)}\0{executable}\0".encode() + path.read_bytes())
     return content.hexdigest()[:12]
 
 
@@ -163,7 +173,8 @@ def public_key() -> str:
     key = CACHE / "id_ed25519"
     if not key.exists():
         key.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "molecule", "-f", key], check=True)
+        make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "molecule", "-f", str(key)]
+        subprocess.run(make, check=True)
     return key.with_suffix(".pub").read_text()
 
 
@@ -172,17 +183,16 @@ def boot(host: str, name: str, network: str, image_name: str) -> None:
     downloads = CACHE / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
     run("rm", "--force", name)
-    must(
-        "run", "--detach", "--name", name, "--hostname", host, "--network", network, "--network-alias", host,
-        "--cgroupns=private", *ENGINE_OPTIONS[engine()], *(f"--cap-add={capability}" for capability in CAPABILITIES),
-        "--volume", f"{downloads}:{machine.DOWNLOADS}", image_name,
-    )  # fmt: skip
+    options = [*ENGINE_OPTIONS[engine()], *(f"--cap-add={capability}" for capability in CAPABILITIES)]
+    options += ["--cgroupns=private", "--hostname", host, "--network", network, "--network-alias", host]
+    options += ["--volume", f"{downloads}:{machine.DOWNLOADS}"]
+    must("run", "--detach", "--name", name, *options, image_name)
     until = time.monotonic() + BOOT_SECONDS
     state = ""
     while state != "running":
         if time.monotonic() > until:
-            failed = run("exec", name, "systemctl", "--failed", "--no-legend").stdout or run("logs", name).stdout
-            sys.exit(f"{name} did not boot within {BOOT_SECONDS} s; its systemd is {state or 'not there'}:\n{failed}")
+            why = run("exec", name, "systemctl", "--failed", "--no-legend").stdout or run("logs", name).stdout
+            sys.exit(f"{name} is {state or 'without systemd'} {BOOT_SECONDS} s after its start:\n{why}")
         time.sleep(0.2)
         state = run("exec", name, "systemctl", "is-system-running").stdout.strip()
     put = 'install -d -m 700 /root/.ssh && printf %s "$1" > /root/.ssh/authorized_keys'
@@ -216,7 +226,7 @@ def connect(name: str) -> None:
     words = [engine(), "exec", "--interactive", name, "/usr/sbin/sshd", "-i"]
     for option in options:
         words += ["-o", option]
-    os.execvpe(words[0], words, machine.engine_environment(CACHE))
+    os.execvpe(words[0], words, environment())
 
 
 def main(verb: str = "", *words: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shlex
@@ -52,7 +53,8 @@ def containers_conf() -> str:
         # Where podman cannot raise its own limit of processes, it lowers it to the kernel's number of pids.
         pids = int(Path("/proc/sys/kernel/pid_max").read_text())
         processes = min(resource.getrlimit(resource.RLIMIT_NPROC)[1], pids)
-        lines += ["[containers]", f'default_ulimits = ["nofile=1024:{files}", "nproc={processes}:{processes}"]']
+        limits = [f"nofile=1024:{files}", f"nproc={processes}:{processes}"]
+        lines += ["[containers]", f"default_ulimits = {json.dumps(limits)}"]
     if cgroups_are_hybrid() and shutil.which("runc", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
         lines += ["[engine]", 'runtime = "runc"']
     return "".join(f"{line}\n" for line in lines)
@@ -90,8 +92,10 @@ def write_settings(folder: Path) -> None:
 def session_environment() -> list[str]:
     """sshd's SetEnv option: where downloads are kept between runs, and how to reach the package indexes."""
     environment = {name: os.environ[name] for name in ENVIRONMENT_KEYS if os.environ.get(name)}
-    environment |= {"PIP_CACHE_DIR": f"{DOWNLOADS}/pip", "UV_CACHE_DIR": f"{DOWNLOADS}/uv", "UV_LINK_MODE": "copy"}
+    environment |= {"PIP_CACHE_DIR": f"{DOWNLOADS}/pip", "UV_CACHE_DIR": f"{DOWNLOADS}/uv"}
+    environment["UV_LINK_MODE"] = "copy"
     if any(CA_FOLDER.glob("*.crt")):
         # pip and uv bring certificates of their own, which know nothing of the network's.
         environment |= {"PIP_CERT": CA_BUNDLE, "SSL_CERT_FILE": CA_BUNDLE}
-    return ["SetEnv=" + " ".join(shlex.quote(f"{name}={value}") for name, value in sorted(environment.items()))]
+    words = [shlex.quote(f"{name}={value}") for name, value in sorted(environment.items())]
+    return [f"SetEnv={' '.join(words)}"]

@@ -1,4 +1,4 @@
-"""Does for ansible-test what get-pip.py does, with the pip that comes with this Python instead of a download."""
+"""Does what get-pip.py does for ansible-test, with the pip that comes with Python instead of a download."""
 
 from __future__ import annotations
 
