@@ -1,0 +1,203 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What runs on this host: who listens on a port, which process is which, where there is room."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import socket
+import subprocess
+from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+
+_LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
+_SERVERS = ("redis-server", "valkey-server")
+
+
+class Listener(NamedTuple):
+    """A process that listens; pid is None when this user may not see it."""
+
+    pid: Optional[int]
+    name: str
+
+
+def listening_inodes(table: str, port: int) -> Set[str]:
+    """Socket inodes that listen on the port, from the text of /proc/net/tcp or tcp6."""
+    found = set()
+    for line in table.splitlines()[1:]:
+        field = line.split()
+        if len(field) > 9 and field[3] == _LISTEN and int(field[1].rsplit(":", 1)[1], 16) == port:
+            found.add(field[9])
+    return found
+
+
+def listening_ports(table: str, inodes: Set[str]) -> Set[int]:
+    """Ports on which one of the socket inodes listens."""
+    found = set()
+    for line in table.splitlines()[1:]:
+        field = line.split()
+        if len(field) > 9 and field[3] == _LISTEN and field[9] in inodes:
+            found.add(int(field[1].rsplit(":", 1)[1], 16))
+    return found
+
+
+def _tables() -> List[str]:
+    tables = []
+    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(path, encoding="ascii") as table:
+                tables.append(table.read())
+        except OSError:
+            continue
+    return tables
+
+
+def _socket_inodes(pid: int) -> Set[str]:
+    inodes = set()
+    try:
+        for fd in os.listdir("/proc/%d/fd" % pid):
+            try:
+                target = os.readlink("/proc/%d/fd/%s" % (pid, fd))
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    except OSError:
+        pass
+    return inodes
+
+
+def who_listens(port: int) -> Optional[Listener]:
+    """The process that listens on a TCP port of this host, when the system tells."""
+    wanted = set().union(*(listening_inodes(table, port) for table in _tables()))
+    if not wanted:
+        return None
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and _socket_inodes(int(entry)) & wanted:
+            return Listener(int(entry), process_name(int(entry)))
+    return Listener(None, "a process of another user")
+
+
+def ports_of(pid: int) -> List[int]:
+    """TCP ports on which a process listens."""
+    inodes = _socket_inodes(pid)
+    return sorted(set().union(*(listening_ports(table, inodes) for table in _tables()))) if inodes else []
+
+
+def process_name(pid: int) -> str:
+    """What to call a process in a message: its command line, shortened."""
+    try:
+        with open("/proc/%d/cmdline" % pid, "rb") as cmdline:
+            words = cmdline.read(512).replace(b"\0", b" ").decode("utf-8", "replace").strip()
+    except OSError:
+        words = _ps(pid, "args=")
+    return words[:80] or "process %d" % pid
+
+
+def _ps(pid: int, column: str) -> str:
+    try:
+        done = subprocess.run(["ps", "-p", str(pid), "-o", column], stdout=subprocess.PIPE, check=False)
+    except OSError:
+        return ""
+    return done.stdout.decode("utf-8", "replace").strip()
+
+
+def is_server(pid: int) -> bool:
+    """True when the process lives and is a Redis or Valkey server, so that a recycled pid is not taken for one."""
+    try:
+        os.kill(pid, 0)
+        with open("/proc/%d/stat" % pid, encoding="utf-8", errors="replace") as stat:
+            if stat.read().rsplit(")", 1)[1].split()[0] == "Z":
+                return False
+    except (ProcessLookupError, IndexError):
+        return False
+    except OSError:
+        pass
+    return any(name in process_name(pid) for name in _SERVERS)
+
+
+def read_pid(path: str) -> Optional[int]:
+    """The pid in a pid file, or None."""
+    try:
+        with open(path, encoding="ascii") as pidfile:
+            return int(pidfile.read().strip())
+    except (OSError, ValueError):
+        return None
+
+
+def bind_problem(address: str, port: int) -> Optional[str]:
+    """Try to listen: None, or "in use", "denied" or "no such address". Redis' mark ``-`` makes the last no problem."""
+    name = {"*": "0.0.0.0", "::*": "::"}.get(address.lstrip("-"), address.lstrip("-"))
+    family = socket.AF_INET6 if ":" in name else socket.AF_INET
+    try:
+        probe = socket.socket(family, socket.SOCK_STREAM)
+    except OSError:
+        return None if address.startswith("-") else "no such address"
+    with probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            probe.bind((name, port))
+            probe.listen(1)
+        except socket.gaierror:
+            return "no such address"
+        except OSError as exc:
+            if exc.errno == errno.EADDRINUSE:
+                return "in use"
+            if exc.errno in (errno.EACCES, errno.EPERM):
+                return "denied"
+            if exc.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                return None if address.startswith("-") else "no such address"
+            raise
+    return None
+
+
+def nearest_existing(path: str) -> str:
+    """The path itself or the nearest folder above it that exists."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path) or "/"
+    return path
+
+
+def room_problem(path: str, needed: int) -> Optional[str]:
+    """Why a folder cannot be made and filled at ``path``, or None."""
+    base = nearest_existing(path)
+    if not os.path.isdir(base):
+        return "%s is not a folder" % base
+    if not os.access(base, os.W_OK | os.X_OK):
+        return "%s cannot be written by this user" % base
+    free = shutil.disk_usage(base).free
+    if free < needed:
+        return "%s has %d MB left, %d MB are needed" % (base, free // 2**20, needed // 2**20)
+    return None
+
+
+def run(argv: Iterable[str], timeout: float = 60, data: Optional[str] = None,
+        env: Optional[Dict[str, str]] = None) -> Tuple[int, str]:
+    """Run a command to its end; returns its exit status and all it said. 127 when there is no such command."""
+    try:
+        done = subprocess.run(
+            list(argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, check=False,
+            input=data.encode() if data is not None else None, env=env,
+            stdin=subprocess.DEVNULL if data is None else None,
+        )
+    except OSError as exc:
+        return 127, str(exc)
+    except subprocess.TimeoutExpired:
+        return 124, "no end within %d seconds" % timeout
+    return done.returncode, done.stdout.decode("utf-8", "replace")
+
+
+def tail(path: str, offset: int = 0, lines: int = 15) -> str:
+    """The last lines of a log, of what was written behind ``offset``."""
+    try:
+        with open(path, "rb") as log:
+            size = os.fstat(log.fileno()).st_size
+            log.seek(max(offset if offset <= size else 0, size - 16384))
+            text = log.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return "\n".join(re.sub(r"\s+$", "", line) for line in text.splitlines()[-lines:])

@@ -1,0 +1,147 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The distribution's server: its configuration stays and includes one file of ours at its end."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any, Dict, List, Optional
+
+from ansible_collections.celeryops.fleet.plugins.module_utils import (
+    files,
+    redis_checks,
+    redis_install,
+    redis_process,
+    redis_session,
+    redisconf,
+)
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis_manage import ManageError, ServiceServer
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis_reconcile import Reconciler, read
+
+
+class Service(Reconciler):
+    """Converges the server of a package; installing the package is the role's."""
+
+    header = (
+        "Kept by the Ansible collection celeryops.fleet: what is changed here is overwritten.",
+        "Included at the end of the distribution's configuration, whose other directives stay in force.",
+    )
+
+    def __init__(self, params: Dict[str, Any], check_mode: bool) -> None:
+        super().__init__(params, check_mode)
+        self.main_config: str = os.path.realpath(params["main_config"])
+        self.main_text = read(self.main_config)
+        self.main = redisconf.parse(self.main_text or "")
+        self.server = ServiceServer(params["service"])
+
+    def look(self) -> List[str]:
+        problems = []
+        if self.main_text is not None and self.server.present():
+            found = redis_install.on_path()
+            self.binary = found[0] if found else None
+        if self.binary:
+            problems.append(redis_checks.too_old(self.binary, "Upgrade the package or use a newer distribution release."))
+        elif not self.check_mode:
+            raise ManageError(
+                "the service %s with the configuration %s is not on this host: install its package first"
+                % (self.params["service"], self.params["main_config"])
+            )
+        elif self.params["package"]:
+            problems.append(self._candidate_problem())
+        trouble = redis_process.room_problem(redisconf.first_value(self.main, "dir", "/var/lib"), redis_checks.ROOM)
+        if trouble:
+            problems.append("%s: make room for Redis' data." % trouble)
+        return [problem for problem in problems if problem]
+
+    def _candidate_problem(self) -> Optional[str]:
+        """What APT would install, where there is APT and its lists are read in."""
+        unused, text = redis_process.run(["apt-cache", "policy", self.params["package"]], env=dict(os.environ, LC_ALL="C"))
+        line = next((line for line in text.splitlines() if line.strip().startswith("Candidate:")), "")
+        version = redisconf.version_of(line.split(":", 1)[1].strip()) if line else ()
+        if not version:
+            return None
+        return redis_checks.version_problem(
+            self.params["package"], version, "the package this host would install",
+            "Use a newer distribution release, or redis_prefix for a private server.",
+        )
+
+    def has_password(self) -> bool:
+        return super().has_password() or bool(redisconf.first_value(self.main, "requirepass"))
+
+    def older_passwords(self) -> List[str]:
+        return super().older_passwords() + [redisconf.first_value(self.main, "requirepass")]
+
+    def more_ports(self) -> List[int]:
+        port = redisconf.first_value(self.main, "port", "6379")
+        return [int(port)] if port.isdigit() else []
+
+    def is_ours(self, session: redis_session.Session) -> bool:
+        config = session.info.get("config_file", "")
+        return bool(config) and os.path.realpath(config) == self.main_config
+
+    def loads_config(self) -> bool:
+        return redisconf.has_include_last(self.main_text or "", self.config)
+
+    def starts_as_it_was(self) -> bool:
+        # Switching its append-only file on at a start would hide the snapshot of a server that had none.
+        return not self.written
+
+    def drift(self) -> List[Dict[str, Any]]:
+        if self.binary and self.server.enabled():
+            return []
+        name = "service %s" % self.params["service"]
+        return [{"before_header": name, "after_header": name, "before": "", "after": "starts with the host\n"}]
+
+    def prepare(self) -> None:
+        if not self.server.enabled():
+            self.server.enable()
+
+    def contents(self, text: str) -> List[Any]:
+        main = self.main_text or ""
+        if not redisconf.has_include_last(main, self.config):
+            main = redisconf.with_include(main, self.config)
+        return [(self.config, text), (self.main_config, main)]
+
+    def place(self, host: files.Converger, text: str) -> None:
+        (config, ours), (main_config, main) = self.contents(text)
+        host.file(config, ours, 0o640, owner="root", group=self.params["group"], secret=True)
+        mode = stat.S_IMODE(os.stat(main_config).st_mode) if self.main_text is not None else 0o640
+        host.file(main_config, main, mode, secret=True)
+
+    def snapshot(self) -> Dict[str, Optional[str]]:
+        return {path: read(path) for path in self.paths()}
+
+    def restore(self, snapshot: Dict[str, Optional[str]]) -> bool:
+        host = files.Converger()
+        mode = stat.S_IMODE(os.stat(self.main_config).st_mode)
+        host.file(self.main_config, snapshot[self.main_config] or "", mode, secret=True)
+        ours = snapshot[self.config]
+        if ours is None:
+            host.absent(self.config)
+        else:
+            host.file(self.config, ours, 0o640, owner="root", group=self.params["group"], secret=True)
+        return True
+
+    def absent(self) -> Dict[str, Any]:
+        """Remove our file and line; the service goes on with the configuration it had before."""
+        self.read_written()
+        host = files.Converger(check=self.check_mode)
+        stripped = redisconf.without_include(self.main_text or "", self.config)
+        restart = stripped != (self.main_text or "") and self.server.active()
+        if restart and not self.check_mode:
+            self.session = self.find()
+            if not self.session:
+                raise ManageError("the running Redis lets no known password in, so its data cannot be saved before the restart")
+            self.wanted = redisconf.parse(stripped)
+            self.save()
+            self.server.stop(None, None)
+        if self.main_text is not None and stripped != self.main_text:
+            host.file(self.main_config, stripped, stat.S_IMODE(os.stat(self.main_config).st_mode), secret=True)
+        host.absent(self.config)
+        if restart and not self.check_mode:
+            self.server.start()
+        return {
+            "changed": bool(host.changed_paths), "stopped": False, "started": False, "restarted": restart,
+            "changed_settings": [], "diff": host.diffs,
+        }

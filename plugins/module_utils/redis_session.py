@@ -1,0 +1,105 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find the one running server that is meant, and wait for it."""
+
+from __future__ import annotations
+
+import time
+from typing import Callable, Dict, Iterable, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.celeryops.fleet.plugins.module_utils import redis_client, redisconf
+
+
+class Session(NamedTuple):
+    """An open connection to a server and what it said of itself."""
+
+    redis: redis_client.Redis
+    info: Dict[str, str]
+
+    @property
+    def pid(self) -> int:
+        return int(self.info["process_id"])
+
+    @property
+    def name(self) -> str:
+        return "Valkey" if "valkey_version" in self.info else "Redis"
+
+    @property
+    def version(self) -> Tuple[int, ...]:
+        text = self.info.get("valkey_version") or self.info["redis_version"]
+        return redisconf.version_of("_version:%s" % text)
+
+    @property
+    def loading(self) -> bool:
+        return self.info.get("loading") == "1"
+
+    @property
+    def started(self) -> int:
+        """When the process started, in whole seconds of the server's clock."""
+        return int(self.info["server_time_usec"]) // 1000000 - int(self.info["uptime_in_seconds"])
+
+
+def log_in(host: str, port: int, passwords: Sequence[str]) -> Optional[Session]:
+    """A session with the first of the passwords that is let in (none at all is tried first), else None.
+
+    Raises OSError when nothing that speaks Redis answers there.
+    """
+    redis = redis_client.Redis(host, port)
+    try:
+        for password in [""] + [word for word in dict.fromkeys(passwords) if word]:
+            try:
+                if password:
+                    redis.call("AUTH", password)
+                return Session(redis, redis.info())
+            except redis_client.RedisError:
+                continue
+    except OSError:
+        redis.close()
+        raise
+    redis.close()
+    return None
+
+
+def find(
+    endpoints: Iterable[Tuple[str, int]], passwords: Sequence[str], ours: Callable[[Session], bool]
+) -> Optional[Session]:
+    """The session with our server, at whichever of the endpoints it answers."""
+    for host, port in dict.fromkeys(endpoints):
+        try:
+            session = log_in(host, port, passwords)
+        except OSError:
+            continue
+        if session is not None and ours(session):
+            return session
+        if session is not None:
+            session.redis.close()
+    return None
+
+
+def wait(
+    attempt: Callable[[], Optional[Session]], failed: Callable[[float], bool], seconds: float
+) -> Optional[Session]:
+    """Wait until a server answers and has read its data; None when it failed or took too long."""
+    start = time.monotonic()
+    while time.monotonic() - start < seconds:
+        session = attempt()
+        if session is not None and not session.loading:
+            return session
+        if session is not None:
+            session.redis.close()
+        elif failed(start):
+            return None
+        time.sleep(0.05)
+    return None
+
+
+def wait_for_rewrite(redis: redis_client.Redis, seconds: float) -> bool:
+    """Wait until the append-only file that was just switched on holds all data: before that, a start would lose it."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        info = redis.info()
+        busy = info.get("aof_rewrite_in_progress") == "1" or info.get("aof_rewrite_scheduled") == "1"
+        if not busy and info.get("aof_last_bgrewrite_status") == "ok":
+            return True
+        time.sleep(0.1)
+    return False
