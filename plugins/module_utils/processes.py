@@ -13,7 +13,7 @@ import json
 import os
 import signal
 from dataclasses import dataclass, field
-from typing import Iterable, Mapping
+from typing import Callable, Iterable, Mapping
 
 PROC = "/proc"
 
@@ -121,7 +121,12 @@ def belongs(process: Process, fleet: str, run_dir: str) -> bool:
 
 
 def mains(processes: Mapping[int, Process], fleet: str, run_dir: str) -> list[Process]:
-    """The main process of every node of the fleet among these.
+    """The main process of every node of this installation of the fleet among these."""
+    return mains_of(processes, lambda process: belongs(process, fleet, run_dir))
+
+
+def mains_of(processes: Mapping[int, Process], is_member: Callable[[Process], bool]) -> list[Process]:
+    """The main process of every node among these members of a fleet.
 
     Pool children and whatever a task has started inherit the environment. They are told apart by their
     parent, which is of the same node, and by SIGINT: a main process catches it, a pool child ignores it, so
@@ -129,10 +134,10 @@ def mains(processes: Mapping[int, Process], fleet: str, run_dir: str) -> list[Pr
     """
     found = []
     for one in processes.values():
-        if not belongs(one, fleet, run_dir) or not one.get(NODE) or not one.catches_interrupt:
+        if not is_member(one) or not one.get(NODE) or not one.catches_interrupt:
             continue
         parent = processes.get(one.ppid)
-        if parent is not None and belongs(parent, fleet, run_dir) and parent.get(NODE) == one.get(NODE):
+        if parent is not None and is_member(parent) and parent.get(NODE) == one.get(NODE):
             continue
         if _is_launcher(one.cmdline):
             continue

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 from typing import Any, Mapping, Sequence
 
-from .commands import run, sourced
+from .commands import Result, run, sourced
 
 # A read takes well below a second; a broker that does not answer is given up by the runtime itself.
 READ_TIMEOUT = 30
+
+EX_UNAVAILABLE = 69
 
 Record = Mapping[str, Any]
 
@@ -49,6 +51,27 @@ def parse(text: str, shown: str = "the status command") -> dict[str, Any]:
             return {"fleet": "", "now": None, "beats": [], **found}
         start = text.find("{", start + 1)
     raise RecordsError(f"`{shown}` has not answered with the fleet's records but with: {_last_lines(text)}")
+
+
+def parse_pings(result: Result) -> dict[str, Any]:
+    """Who answered, from `celery inspect --json ping`: {node name: {"ok": "pong"}}.
+
+    69 (EX_UNAVAILABLE) is Celery's way to say that nobody did.
+    """
+    if result.timed_out:
+        raise RecordsError("`celery inspect ping` has not ended in time; is the broker reachable?")
+    if result.rc not in (0, EX_UNAVAILABLE):
+        raise RecordsError(f"`celery inspect ping` ended with {result.rc}: {_last_lines(result.text)}")
+    start = result.out.find("{")
+    while start != -1:
+        try:
+            found, _end = json.JSONDecoder().raw_decode(result.out, start)
+        except ValueError:
+            found = None
+        if isinstance(found, dict) and all(isinstance(one, dict) for one in found.values()):
+            return found
+        start = result.out.find("{", start + 1)
+    return {}
 
 
 def of_process(status: Mapping[str, Any], pid: int, fingerprint: str, nodename: str = "") -> Record | None:
