@@ -1,0 +1,127 @@
+"""The whole life of a fleet in a clean clone, as a new user would lead it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from .conftest import Checkout
+
+
+def given(**variables: Any) -> list[str]:
+    return ["-e", json.dumps(variables)]
+
+
+def count(mains: dict[int, str], *words: str) -> int:
+    return sum(all(word in text for word in words) for text in mains.values())
+
+
+def test_from_clone_to_teardown(checkout: Checkout, subtests: pytest.Subtests) -> None:
+    first = checkout.make("deploy")
+    assert first.code == 0, first.output
+    mains = checkout.mains()
+
+    with subtests.test("everything runs, once"):
+        assert count(mains, "celery", "worker", "default-1@localhost") == 1
+        assert count(mains, "celery", "worker", "ml-1@localhost") == 1
+        assert count(mains, "celery", "beat") == 1
+        assert count(mains, "flower") == 1
+        assert len(mains) == 5, mains  # and Redis
+
+    with subtests.test("the report says what runs where and how to log in"):
+        for pid in [pid for pid, text in mains.items() if "worker" in text]:
+            assert f" {pid} " in first.output
+        assert f"http://127.0.0.1:{checkout.ports['celery_flower_port']}" in first.output
+        assert "beat " in first.output
+
+    with subtests.test("no secret stands on a command line"):
+        environment = (checkout.prefix / "etc/celery/shop/environment").read_text()
+        secrets = re.findall(r'^(?:SHOP_SECRET_KEY)="(.+)"$', environment, re.MULTILINE)
+        secrets += re.findall(r"redis://:([^@]+)@", environment)
+        assert len(secrets) >= 2
+        for text in checkout.processes().values():
+            assert not [secret for secret in secrets if secret in text]
+
+    with subtests.test("every task and canvas gives the right result"):
+        done = checkout.manage("check_canvas", "--schedule")
+        assert done.code == 0, done.output
+
+    with subtests.test("a second deploy changes and restarts nothing"):
+        second = checkout.make("deploy")
+        assert second.code == 0, second.output
+        assert second.recap["changed"] == 0, second.output
+        assert checkout.mains() == mains
+
+    with subtests.test("so does ansible-playbook itself"):
+        plain = checkout.run(".venv/bin/ansible-playbook", "deploy.yml", *checkout.arguments())
+        assert plain.code == 0, plain.output
+        assert plain.recap["changed"] == 0, plain.output
+        assert checkout.mains() == mains
+
+    with subtests.test("check mode predicts nothing"):
+        predicted = checkout.make("deploy", "--check", "--diff")
+        assert predicted.code == 0, predicted.output
+        assert predicted.recap["changed"] == 0, predicted.output
+
+    with subtests.test("status"):
+        status = checkout.make("status")
+        assert status.code == 0, status.output
+        assert "default-1@localhost" in status.output
+        assert "ml-1@localhost" in status.output
+
+    with subtests.test("an application that does not import is refused with its own traceback"):
+        before = checkout.tree()
+        broken = checkout.path.parent / "broken"
+        shutil.copytree(checkout.path / "examples/shop", broken)
+        (broken / "orders/tasks.py").write_text("import no_such_module_of_the_shop\n")
+        refused = checkout.make("deploy", *given(celery_app_source={"type": "path", "path": str(broken)}))
+        assert refused.code != 0
+        assert "ModuleNotFoundError: No module named 'no_such_module_of_the_shop'" in refused.output
+        assert "orders/tasks.py" in refused.output
+        assert checkout.mains() == mains
+        assert checkout.tree() == before
+
+    with subtests.test("a changed pool restarts its own nodes only"):
+        default = {"name": "default", "queues": ["celery"], "autoscale": {"min": 1, "max": 4}}
+        ml = {"name": "ml", "queues": ["ml"]}
+        first = checkout.make("deploy", *given(celery_worker_pools=[default, {**ml, "concurrency": 2}]))
+        assert first.code == 0, first.output
+        mains = checkout.mains()
+        second = checkout.make("deploy", *given(celery_worker_pools=[default, {**ml, "concurrency": 1}]))
+        assert second.code == 0, second.output
+        now = checkout.mains()
+        gone = [text for pid, text in mains.items() if pid not in now]
+        assert len(gone) == 1
+        assert "ml-1@localhost" in gone[0]
+
+    with subtests.test("a pool that leaves the list leaves the host"):
+        removed = checkout.make("deploy", *given(celery_worker_pools=[default]))
+        assert removed.code == 0, removed.output
+        assert count(checkout.mains(), "worker") == 1
+        assert not list(checkout.prefix.rglob("ml-1.env"))
+        assert not list(checkout.prefix.rglob("ml-1.pid"))
+
+    with subtests.test("nothing was touched outside the prefix"):
+        changed_files = checkout.run("git", "status", "--porcelain").output
+        assert changed_files == ""
+        assert {path.name for path in checkout.home.iterdir()} <= {".cache", ".ansible"}
+
+    with subtests.test("teardown stops everything and keeps the data"):
+        down = checkout.make("teardown")
+        assert down.code == 0, down.output
+        assert checkout.processes() == {}
+        kept = {
+            str(path.relative_to(checkout.prefix)) for path in checkout.prefix.rglob("*") if path.is_file()
+        }
+        assert "var/lib/celery/shop/shop.sqlite3" in kept
+        assert all(path.startswith("var/lib/") for path in kept), sorted(kept)
+
+    with subtests.test("teardown with the data leaves nothing"):
+        down = checkout.make("teardown", *given(celery_teardown_data=True))
+        assert down.code == 0, down.output
+        assert not checkout.prefix.exists() or not list(checkout.prefix.iterdir())
