@@ -17,13 +17,13 @@ controller:
 	@tools/venv .venv requirements/controller.txt
 
 deploy: controller ## make every host match the inventory, prove it and say what runs where
-	$(playbook) deploy.yml $(ARGS)
+	$(strip $(playbook) deploy.yml $(ARGS))
 
 status: controller ## what runs, from the fleet's own records
-	$(playbook) playbooks/status.yml $(ARGS)
+	$(strip $(playbook) playbooks/status.yml $(ARGS))
 
 teardown: controller ## stop and remove the fleet; data stays unless asked
-	$(playbook) playbooks/teardown.yml $(ARGS)
+	$(strip $(playbook) playbooks/teardown.yml $(ARGS))
 
 test: ## everything below: lint, unit, runtime, molecule
 	tests/run
@@ -41,7 +41,7 @@ molecule: ## whole deploys in a systemd container
 	tests/run molecule
 
 bench-noop: controller ## what a deploy costs that has nothing to do
-	.venv/bin/python benchmarks/noop.py $(ARGS)
+	$(strip .venv/bin/python benchmarks/noop_deploy.py $(ARGS))
 
 clean: ## remove what was built in this checkout, never .local
 	rm -rf .venv .cache .ansible

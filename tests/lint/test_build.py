@@ -1,0 +1,49 @@
+"""The tarball holds what a user needs, works where it is installed, and nothing of the checkout's tools."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SHIPPED = ("deploy.yml", "examples", "inventories", "playbooks", "plugins", "roles", "runtime/celeryops")
+NOT_SHIPPED = (".cache", ".ci", ".collections", ".git", ".local", ".venv", "molecule", "tests")
+
+
+@pytest.fixture(scope="session")
+def home(installed: Path) -> Path:
+    return installed / "ansible_collections/celeryops/fleet"
+
+
+@pytest.mark.parametrize("part", SHIPPED)
+def test_holds_every_tracked_file_of(part: str, home: Path, tracked: list[Path]) -> None:
+    wanted = [name for name in tracked if name.is_relative_to(part)]
+    assert wanted
+    assert [str(name) for name in wanted if not (home / name).is_file()] == []
+
+
+@pytest.mark.parametrize("part", NOT_SHIPPED)
+def test_holds_nothing_of(part: str, home: Path) -> None:
+    assert not (home / part).exists()
+
+
+def test_holds_no_compiled_python(home: Path) -> None:
+    assert [
+        str(path) for path in home.rglob("*") if path.suffix == ".pyc" or path.name == "__pycache__"
+    ] == []
+
+
+@pytest.mark.parametrize("playbook", ["deploy", "status", "teardown"])
+def test_installed_playbook_passes_the_syntax_check(playbook: str, installed: Path, home: Path) -> None:
+    command = [
+        "ansible-playbook",
+        "--syntax-check",
+        f"celeryops.fleet.{playbook}",
+        "-i",
+        str(home / "inventories/local"),
+    ]
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(installed)}
+    done = subprocess.run(command, cwd=installed, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
