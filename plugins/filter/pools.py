@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.celeryops.fleet.plugins.module_utils.fingerprint import plain
-from ansible_collections.celeryops.fleet.plugins.module_utils.pools import PoolError, check_pools, node_specs
+from ansible_collections.celeryops.fleet.plugins.module_utils import pools as _pools
 
 
 def pool_problems(
@@ -17,7 +17,7 @@ def pool_problems(
     hosts: Sequence[str] = (),
     manager: str = "systemd",
 ) -> list[str]:
-    return check_pools(plain(pools), plain(defaults), plain(hosts), manager)[1]
+    return _pools.check_pools(plain(pools), plain(defaults), plain(hosts), manager)[1]
 
 
 def pool_list(
@@ -26,7 +26,7 @@ def pool_list(
     hosts: Sequence[str] = (),
     manager: str = "systemd",
 ) -> list[dict[str, Any]]:
-    checked, problems = check_pools(plain(pools), plain(defaults), plain(hosts), manager)
+    checked, problems = _pools.check_pools(plain(pools), plain(defaults), plain(hosts), manager)
     if problems:
         raise AnsibleFilterError("\n".join(problems))
     return checked
@@ -40,23 +40,43 @@ def worker_nodes(
     hosts: Sequence[str] = (),
     manager: str = "systemd",
     identity: Mapping[str, Any] | None = None,
-    settings: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     try:
-        return node_specs(
-            plain(pools), host, state_dir, plain(defaults), plain(hosts), manager, plain(identity), plain(settings)
+        return _pools.node_specs(
+            plain(pools), host, state_dir, plain(defaults), plain(hosts), manager, plain(identity)
         )
-    except PoolError as error:
+    except _pools.PoolError as error:
         raise AnsibleFilterError(str(error)) from error
 
 
-def node_files(nodes: Sequence[Mapping[str, Any]], files: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def node_files(
+    nodes: Sequence[Mapping[str, Any]], files: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """Repeat file entries of host_files for each node; %n in dest is the node's name, `node` its spec."""
     return [
-        {**entry, "dest": str(entry["dest"]).replace("%n", node["name"]), "vars": {**entry.get("vars", {}), "node": node}}
+        {
+            **entry,
+            "dest": str(entry["dest"]).replace("%n", node["name"]),
+            "vars": {**entry.get("vars", {}), "node": node},
+        }
         for node in nodes
         for entry in files
     ]
+
+
+def node_environment(node: Mapping[str, Any], release: str) -> dict[str, str]:
+    return _pools.node_environment(plain(node), str(release))
+
+
+def node_wants(nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return _pools.node_wants(plain(nodes))
+
+
+def longest_task(pools: Any, default: Any = None) -> float:
+    try:
+        return _pools.longest_task(plain(pools), plain(default))
+    except (AttributeError, ValueError) as error:
+        raise AnsibleFilterError("\n".join(_pools.check_pools(plain(pools))[1]) or str(error)) from error
 
 
 class FilterModule:
@@ -64,7 +84,10 @@ class FilterModule:
 
     def filters(self):
         return {
+            "longest_task": longest_task,
+            "node_environment": node_environment,
             "node_files": node_files,
+            "node_wants": node_wants,
             "pool_list": pool_list,
             "pool_problems": pool_problems,
             "worker_nodes": worker_nodes,

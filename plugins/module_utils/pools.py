@@ -13,6 +13,7 @@ from typing import Any, Dict
 from .envfile import env_problems, reserved_problems
 from .fingerprint import fingerprint, plain
 from .poolkeys import CHECKERS, SUPPORT
+from .units import parse_seconds
 from .workeroptions import parse_extra, pool_options, to_argv
 
 LIST = "celery_worker_pools"
@@ -33,8 +34,15 @@ BUILT_IN: dict[str, Any] = {
 STOP_TIMEOUT = 3600
 #: Between the hard limit of the last task and the end of a stopping worker.
 STOP_MARGIN = 30
-#: Logging keys of a pool and the Celery settings they are.
-LOG_SETTINGS = {"log_format": "worker_log_format", "task_log_format": "worker_task_log_format"}
+#: Keys for which celery worker has no option, and the settings that they are.
+SETTINGS = {"log_format": "worker_log_format", "task_log_format": "worker_task_log_format"}
+#: Keys whose 0 lifts a limit that the application or the fleet's defaults may set.
+UNLIMITED = {
+    "max_tasks_per_child": "worker_max_tasks_per_child",
+    "max_memory_per_child": "worker_max_memory_per_child",
+    "time_limit": "task_time_limit",
+    "soft_time_limit": "task_soft_time_limit",
+}
 LIMITS = ("memory_max", "memory_high", "cpu_quota")
 _HOST = re.compile(r"[A-Za-z0-9._:-]+\Z")
 
@@ -91,12 +99,11 @@ def node_specs(
     hosts: Sequence[str] = (),
     manager: str = "systemd",
     identity: Mapping[str, Any] | None = None,
-    settings: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """The nodes that run on one host.
 
-    identity: whatever else a process is started from (release, environment, user ...); a change of it changes
-    every fingerprint. settings: Celery settings of the fleet, under those of a pool.
+    identity: whatever else a process is started from (release, environment, settings, user ...); a change of it
+    changes every fingerprint.
     """
     checked, problems = check_pools(pools, defaults, hosts, manager)
     if problems:
@@ -106,20 +113,22 @@ def node_specs(
         if pool.get("hosts") and host not in pool["hosts"]:
             continue
         for number in range(1, pool["nodes"] + 1):
-            specs.append(_spec(pool, number, str(host), str(state_dir), identity or {}, settings or {}))
+            specs.append(_spec(pool, number, str(host), str(state_dir), identity or {}))
     return specs
 
 
-def _spec(
-    pool: Pool, number: int, host: str, state_dir: str, identity: Mapping[str, Any], settings: Mapping[str, Any]
-) -> dict[str, Any]:
+def longest_task(pools: Any, default: Any = None) -> float:
+    """Seconds that the longest hard time limit of any pool allows, 0 when none has one. Sound pools only."""
+    limits = [0.0]
+    for pool in pools or []:
+        limit = pool.get("time_limit", default) or 0
+        limits.append(parse_seconds(limit))
+    return max(limits)
+
+
+def _spec(pool: Pool, number: int, host: str, state_dir: str, identity: Mapping[str, Any]) -> dict[str, Any]:
     name = f"{pool['name']}-{number}"
     nodename = f"{name}@{host}"
-    limits = {key: str(pool[key]) for key in LIMITS if pool.get(key)}
-    own_settings = {
-        **(pool.get("settings") or {}),
-        **{setting: pool[key] for key, setting in LOG_SETTINGS.items() if pool.get(key)},
-    }
     spec = {
         "name": name,
         "nodename": nodename,
@@ -127,8 +136,8 @@ def _spec(
         "queues": pool["queues"],
         "argv": ["worker", *to_argv(pool_options(pool, nodename, f"{state_dir}/{name}.db"))],
         "environment": {key: str(value) for key, value in (pool.get("environment") or {}).items()},
-        "settings": plain({**settings, **own_settings}) if own_settings else {},
-        "limits": limits,
+        "settings": _settings(pool),
+        "limits": {key: str(pool[key]) for key in LIMITS if pool.get(key)},
         "autoscale": pool.get("autoscale"),
         "concurrency": pool.get("concurrency"),
         # The solo pool runs its task where the watchdog would be fed: a long task is no hang.
@@ -136,14 +145,38 @@ def _spec(
         "start_timeout": math.ceil(pool["start_timeout"]),
         "stop_timeout": math.ceil(pool["stop_timeout"]),
     }
-    spec["fingerprint"] = fingerprint(
-        {
-            "identity": identity,
-            "settings": spec["settings"] or settings,
-            **{key: spec[key] for key in ("argv", "environment", "limits", "watchdog")},
-        }
-    )
+    parts = ("argv", "environment", "settings", "limits", "watchdog")
+    spec["fingerprint"] = fingerprint({"identity": identity, **{key: spec[key] for key in parts}})
     return spec
+
+
+def node_environment(node: Mapping[str, Any], release: str) -> dict[str, str]:
+    """What a node's process finds in its environment besides that of the fleet."""
+    own = {
+        "CELERYOPS_FINGERPRINT": node["fingerprint"],
+        "CELERYOPS_NODE": node["name"],
+        "CELERYOPS_POOL": node["pool"],
+        # The fleet's environment has it too, but changes when a release is prepared; this with the node.
+        "CELERYOPS_RELEASE": release,
+    }
+    if node["settings"]:
+        own["CELERYOPS_NODE_SETTINGS"] = json.dumps({"settings": node["settings"]}, sort_keys=True)
+    return {**node["environment"], **own}
+
+
+def node_wants(nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Of each spec what celery_nodes asks for."""
+    keys = ("name", "nodename", "fingerprint", "start_timeout", "stop_timeout")
+    return [{key: node[key] for key in keys} for node in nodes]
+
+
+def _settings(pool: Pool) -> dict[str, Any]:
+    """Celery settings of this pool alone."""
+    settings = {name: pool[key] for key, name in SETTINGS.items() if pool.get(key)}
+    settings.update({name: None for key, name in UNLIMITED.items() if pool.get(key) == 0})
+    if not pool["events"]:
+        settings["worker_send_task_events"] = False
+    return plain({**settings, **(pool.get("settings") or {})})
 
 
 def _check_defaults(defaults: Mapping[str, Any], problems: list[str]) -> Pool:
