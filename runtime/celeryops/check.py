@@ -13,7 +13,7 @@ import kombu
 from celeryops import settings
 from celeryops.loader import FleetLoader
 from celeryops.log import mask
-from celeryops.overlay import DEFAULTS
+from celeryops.overlay import KNOWN
 
 LOADER = "celeryops.loader:FleetLoader"
 
@@ -26,7 +26,7 @@ def check(app: Any) -> dict[str, Any]:
     app.backend  # noqa: B018  a result backend that cannot be loaded fails here, not in the first worker
     tasks = {name: task for name, task in app.tasks.items() if not name.startswith(("celery.", "celeryops."))}
     limits = {name: task.time_limit for name, task in tasks.items()}
-    effective = {name: conf.get(name) for name in {*DEFAULTS, "visibility_timeout"}}
+    effective = {name: conf.get(name) for name in KNOWN}
     prefix = (conf.get(settings.BROKER_OPTIONS) or {}).get("global_keyprefix", "")
     overlay = app.loader.overlay if isinstance(app.loader, FleetLoader) else None
     errors = [] if overlay else [_loader_ignored(app)]

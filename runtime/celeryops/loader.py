@@ -29,8 +29,9 @@ class FleetLoader(AppLoader):
             raise ImproperlyConfigured(
                 f"The settings of the fleet cannot be read: {self.overlay.error}. Deploy this host again."
             )
-        # The application may have assigned settings since its configuration was read.
-        self._configure(self.app.conf)
+        if self.app.configured:
+            # The application may have assigned settings since its configuration was read.
+            self._configure(self.app.conf)
         return super().import_default_modules()
 
     @harmless

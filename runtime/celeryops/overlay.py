@@ -16,6 +16,11 @@ from celeryops import settings
 from celeryops.log import mask
 
 DEFAULTS = {name: option.default for name, option in flatten(NAMESPACES)}
+KNOWN = {
+    *DEFAULTS,
+    "visibility_timeout",
+    "redis_backend_health_check_interval",
+}  # Celery reads these two as well
 
 
 class Overlay:
@@ -74,7 +79,7 @@ class Overlay:
 
     def unknown(self) -> list[str]:
         """Overrides that the installed Celery does not know."""
-        return sorted(set(self._overrides) - set(DEFAULTS) - {"visibility_timeout"})
+        return sorted(set(self._overrides) - KNOWN)
 
     def _write(self, conf: Any, name: str, value: Any) -> None:
         # An older or namespaced spelling in the same map would be found first.

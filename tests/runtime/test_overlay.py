@@ -1,0 +1,199 @@
+"""The overlay on real applications, in every spelling that Celery understands."""
+
+from __future__ import annotations
+
+import json
+import types
+from pathlib import Path
+from typing import Any
+
+import celery
+import pytest
+from celery.exceptions import ImproperlyConfigured
+from celeryops import settings
+from celeryops.loader import FleetLoader
+from celeryops.overlay import Overlay
+
+URL = "redis://127.0.0.1:1/0"
+
+
+def make_app(**options: Any) -> celery.Celery:
+    return celery.Celery(
+        "shop", broker=URL, backend=URL, loader=FleetLoader, set_as_current=False, fixups=[], **options
+    )
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "CELERYOPS_SETTINGS",
+        "CELERYOPS_NODE_SETTINGS",
+        "CELERY_BROKER_URL",
+        "CELERY_RESULT_BACKEND",
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def overrides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    def write(**chosen: Any) -> None:
+        path = tmp_path / "settings.json"
+        path.write_text(json.dumps({"settings": chosen}))
+        monkeypatch.setenv("CELERYOPS_SETTINGS", str(path))
+
+    return write
+
+
+def test_defaults_reach_the_configuration() -> None:
+    conf = make_app().conf
+    assert conf.task_acks_late is True
+    assert conf.worker_prefetch_multiplier == 1
+    assert conf.broker_transport_options["visibility_timeout"] == 3600
+    assert conf.result_backend_transport_options["visibility_timeout"] == 3600
+    assert conf.visibility_timeout == 3600
+
+
+def _new_names(app: celery.Celery) -> None:
+    app.config_from_object({"task_acks_late": False, "broker_transport_options": {"sep": ":"}})
+
+
+def _old_names(app: celery.Celery) -> None:
+    app.config_from_object({"CELERY_ACKS_LATE": False, "BROKER_TRANSPORT_OPTIONS": {"sep": ":"}})
+
+
+def _django_namespace(app: celery.Celery) -> None:
+    module = types.SimpleNamespace(
+        CELERY_TASK_ACKS_LATE=False, CELERY_BROKER_TRANSPORT_OPTIONS={"sep": ":"}, DEBUG=True
+    )
+    app.config_from_object(module, namespace="CELERY")
+
+
+def _assigned(app: celery.Celery) -> None:
+    app.conf.task_acks_late = False
+    app.conf.broker_transport_options = {"sep": ":"}
+
+
+def _assigned_in_the_namespace(app: celery.Celery) -> None:
+    app.namespace = "CELERY"
+    app.conf.update(CELERY_TASK_ACKS_LATE=False, CELERY_BROKER_TRANSPORT_OPTIONS={"sep": ":"})
+
+
+def _added_defaults(app: celery.Celery) -> None:
+    app.add_defaults({"task_acks_late": False, "broker_transport_options": {"sep": ":"}})
+
+
+SPELLINGS = [
+    _new_names,
+    _old_names,
+    _django_namespace,
+    _assigned,
+    _assigned_in_the_namespace,
+    _added_defaults,
+]
+
+
+@pytest.mark.parametrize("configure", SPELLINGS)
+def test_what_the_application_sets_stays(configure: Any) -> None:
+    app = make_app()
+    configure(app)
+    assert app.conf.task_acks_late is False
+    assert app.conf.broker_transport_options["sep"] == ":"
+    assert app.conf.broker_transport_options["socket_timeout"] == 30
+    assert app.conf.worker_prefetch_multiplier == 1
+
+
+@pytest.mark.parametrize("configure", SPELLINGS)
+def test_the_inventory_wins_over_the_application(configure: Any, overrides: Any) -> None:
+    overrides(task_acks_late=True, broker_transport_options={"sep": "|"}, task_time_limit=10)
+    app = make_app()
+    configure(app)
+    assert app.conf.task_acks_late is True
+    assert app.conf.broker_transport_options["sep"] == "|"
+    assert app.conf.broker_transport_options["socket_timeout"] == 30
+    assert app.conf.task_time_limit == 10
+
+
+def test_assignments_after_the_first_reading(overrides: Any) -> None:
+    overrides(worker_prefetch_multiplier=3)
+    app = make_app()
+    assert app.conf.task_acks_late is True
+    app.conf.task_acks_late = False
+    app.conf.worker_prefetch_multiplier = 9
+    app.conf.broker_transport_options = {"global_keyprefix": "late:"}
+    app.loader.import_default_modules()
+    assert app.conf.task_acks_late is False
+    assert app.conf.worker_prefetch_multiplier == 3
+    assert app.conf.broker_transport_options["global_keyprefix"] == "late:"
+    assert app.conf.broker_transport_options["socket_timeout"] == 30
+
+
+def test_a_second_configuration_is_not_mistaken_for_the_first() -> None:
+    app = make_app()
+    app.conf.broker_transport_options = {"sep": ":"}
+    assert app.conf.task_acks_late is True
+    app.config_from_object({"task_acks_late": False, "broker_transport_options": {"sep": "|"}})
+    assert app.conf.task_acks_late is False
+    assert (
+        app.conf.broker_transport_options["sep"] == ":"
+    )  # an assignment stands above an object, as in Celery
+
+
+def test_one_node_may_differ(overrides: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    overrides(worker_send_task_events=True, task_time_limit=10)
+    monkeypatch.setenv("CELERYOPS_NODE_SETTINGS", '{"settings": {"worker_send_task_events": false}}')
+    conf = make_app().conf
+    assert conf.worker_send_task_events is False
+    assert conf.task_time_limit == 10
+
+
+@pytest.mark.parametrize("content", ["{", '["a"]', '{"settings": 3}', None])
+def test_unreadable_settings_stop_the_worker(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "settings.json"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv("CELERYOPS_SETTINGS", str(path))
+    app = make_app()
+    with pytest.raises(ImproperlyConfigured, match=r"settings\.json"):
+        app.loader.import_default_modules()
+
+
+def test_the_report_hides_secrets_and_names_reasons(overrides: Any) -> None:
+    overrides(
+        broker_url="redis://:hush@h/0",
+        broker_transport_options={"sentinel_kwargs": {"password": "hush"}},
+        redbeat_redis_url="redis://:hush@h/1",
+    )
+    app = make_app()
+    assert app.conf.task_acks_late is True
+    report = app.loader.overlay.report()
+    assert "hush" not in json.dumps(report)
+    assert all(set(item) == {"setting", "value", "why", "source"} and item["why"] for item in report)
+    assert app.loader.overlay.unknown() == ["redbeat_redis_url"]
+
+
+def test_a_default_can_be_withdrawn_but_not_a_choice(overrides: Any) -> None:
+    name = "worker_cancel_long_running_tasks_on_connection_loss"
+    app = make_app()
+    assert app.conf[name] is True
+    assert app.loader.overlay.drop(app.conf, name, "threads")
+    assert app.conf[name] is False
+    overrides(**{name: True})
+    app = make_app()
+    assert app.conf[name] is True
+    assert not app.loader.overlay.drop(app.conf, name, "threads")
+    assert app.conf[name] is True
+
+
+def test_every_default_is_a_setting_of_this_celery() -> None:
+    from celeryops.overlay import KNOWN
+
+    version = settings.version_tuple(celery.__version__)
+    names = {d.name for d in settings.DEFAULTS if "." not in d.name and version >= d.celery}
+    assert names <= KNOWN
+
+
+def test_an_overlay_without_files_is_empty() -> None:
+    assert Overlay("").error == ""
+    assert Overlay("").unknown() == []
