@@ -10,7 +10,7 @@ the care that would take.
 from __future__ import annotations
 
 import socket
-from typing import Any, BinaryIO, Dict, List, Union
+from typing import Any, BinaryIO
 
 
 class RedisError(Exception):
@@ -41,7 +41,7 @@ class Redis:
     def set_timeout(self, seconds: float) -> None:
         self._socket.settimeout(seconds)
 
-    def call(self, *args: Union[str, int]) -> Any:
+    def call(self, *args: str | int) -> Any:
         """Send one command and return its answer."""
         words = [str(arg).encode() for arg in args]
         self._socket.sendall(
@@ -72,12 +72,11 @@ class Redis:
             return [self._read() for unused in range(int(rest))]
         raise ConnectionError("the answer is not that of a Redis server")
 
-    def info(self) -> Dict[str, str]:
+    def info(self) -> dict[str, str]:
         """All of INFO as one dict."""
-        pairs = (line.split(":", 1) for line in self.call("INFO").splitlines() if ":" in line)
-        return {name: value for name, value in pairs}
+        return dict(line.split(":", 1) for line in self.call("INFO").splitlines() if ":" in line)
 
-    def config(self) -> Dict[str, str]:
+    def config(self) -> dict[str, str]:
         """All of CONFIG GET as one dict."""
-        flat: List[str] = self.call("CONFIG", "GET", "*")
+        flat: list[str] = self.call("CONFIG", "GET", "*")
         return dict(zip(flat[::2], flat[1::2]))

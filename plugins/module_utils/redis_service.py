@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from ansible_collections.celeryops.fleet.plugins.module_utils import (
     files,
@@ -17,7 +17,8 @@ from ansible_collections.celeryops.fleet.plugins.module_utils import (
     redisconf,
 )
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis_manage import ManageError, ServiceServer
-from ansible_collections.celeryops.fleet.plugins.module_utils.redis_reconcile import Reconciler, read
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis_observe import read
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis_reconcile import Reconciler
 
 
 class Service(Reconciler):
@@ -28,51 +29,60 @@ class Service(Reconciler):
         "Included at the end of the distribution's configuration, whose other directives stay in force.",
     )
 
-    def __init__(self, params: Dict[str, Any], check_mode: bool) -> None:
+    def __init__(self, params: dict[str, Any], check_mode: bool) -> None:
         super().__init__(params, check_mode)
         self.main_config: str = os.path.realpath(params["main_config"])
         self.main_text = read(self.main_config)
         self.main = redisconf.parse(self.main_text or "")
         self.server = ServiceServer(params["service"])
 
-    def look(self) -> List[str]:
+    def look(self) -> list[str]:
         problems = []
         if self.main_text is not None and self.server.present():
             found = redis_install.on_path()
             self.binary = found[0] if found else None
         if self.binary:
-            problems.append(redis_checks.too_old(self.binary, "Upgrade the package or use a newer distribution release."))
+            problems.append(
+                redis_checks.too_old(self.binary, "Upgrade the package or use a newer distribution release.")
+            )
         elif not self.check_mode:
             raise ManageError(
-                "the service %s with the configuration %s is not on this host: install its package first"
-                % (self.params["service"], self.params["main_config"])
+                "the service {} with the configuration {} is not here: install its package first".format(
+                    self.params["service"], self.params["main_config"]
+                )
             )
         elif self.params["package"]:
             problems.append(self._candidate_problem())
-        trouble = redis_process.room_problem(redisconf.first_value(self.main, "dir", "/var/lib"), redis_checks.ROOM)
+        trouble = redis_process.room_problem(
+            redisconf.first_value(self.main, "dir", "/var/lib"), redis_checks.ROOM
+        )
         if trouble:
-            problems.append("%s: make room for Redis' data." % trouble)
+            problems.append(f"{trouble}: make room for Redis' data.")
         return [problem for problem in problems if problem]
 
-    def _candidate_problem(self) -> Optional[str]:
+    def _candidate_problem(self) -> str | None:
         """What APT would install, where there is APT and its lists are read in."""
-        unused, text = redis_process.run(["apt-cache", "policy", self.params["package"]], env=dict(os.environ, LC_ALL="C"))
+        _unused, text = redis_process.run(
+            ["apt-cache", "policy", self.params["package"]], env=dict(os.environ, LC_ALL="C")
+        )
         line = next((line for line in text.splitlines() if line.strip().startswith("Candidate:")), "")
         version = redisconf.version_of(line.split(":", 1)[1].strip()) if line else ()
         if not version:
             return None
         return redis_checks.version_problem(
-            self.params["package"], version, "the package this host would install",
+            self.params["package"],
+            version,
+            "the package this host would install",
             "Use a newer distribution release, or redis_prefix for a private server.",
         )
 
     def has_password(self) -> bool:
         return super().has_password() or bool(redisconf.first_value(self.main, "requirepass"))
 
-    def older_passwords(self) -> List[str]:
-        return super().older_passwords() + [redisconf.first_value(self.main, "requirepass")]
+    def older_passwords(self) -> list[str]:
+        return [*super().older_passwords(), redisconf.first_value(self.main, "requirepass")]
 
-    def more_ports(self) -> List[int]:
+    def more_ports(self) -> list[int]:
         port = redisconf.first_value(self.main, "port", "6379")
         return [int(port)] if port.isdigit() else []
 
@@ -85,19 +95,29 @@ class Service(Reconciler):
 
     def starts_as_it_was(self) -> bool:
         # Switching its append-only file on at a start would hide the snapshot of a server that had none.
-        return not self.written
+        return self.wants_append_only() and redisconf.first_value(self.written, "appendonly") != "yes"
 
-    def drift(self) -> List[Dict[str, Any]]:
+    def locked_problems(self) -> list[str]:
+        if self.written or not self.locked():
+            return []
+        return [
+            "the Redis that runs as service {} lets none of the known passwords in. Set redis_password to "
+            "the one it has; once it is under the role, it can be changed.".format(self.params["service"])
+        ]
+
+    def drift(self) -> list[dict[str, Any]]:
         if self.binary and self.server.enabled():
             return []
-        name = "service %s" % self.params["service"]
-        return [{"before_header": name, "after_header": name, "before": "", "after": "starts with the host\n"}]
+        name = "service {}".format(self.params["service"])
+        return [
+            {"before_header": name, "after_header": name, "before": "", "after": "starts with the host\n"}
+        ]
 
     def prepare(self) -> None:
         if not self.server.enabled():
             self.server.enable()
 
-    def contents(self, text: str) -> List[Any]:
+    def contents(self, text: str) -> list[Any]:
         main = self.main_text or ""
         if not redisconf.has_include_last(main, self.config):
             main = redisconf.with_include(main, self.config)
@@ -109,10 +129,10 @@ class Service(Reconciler):
         mode = stat.S_IMODE(os.stat(main_config).st_mode) if self.main_text is not None else 0o640
         host.file(main_config, main, mode, secret=True)
 
-    def snapshot(self) -> Dict[str, Optional[str]]:
+    def snapshot(self) -> dict[str, str | None]:
         return {path: read(path) for path in self.paths()}
 
-    def restore(self, snapshot: Dict[str, Optional[str]]) -> bool:
+    def restore(self, snapshot: dict[str, str | None]) -> bool:
         host = files.Converger()
         mode = stat.S_IMODE(os.stat(self.main_config).st_mode)
         host.file(self.main_config, snapshot[self.main_config] or "", mode, secret=True)
@@ -123,7 +143,7 @@ class Service(Reconciler):
             host.file(self.config, ours, 0o640, owner="root", group=self.params["group"], secret=True)
         return True
 
-    def absent(self) -> Dict[str, Any]:
+    def absent(self) -> dict[str, Any]:
         """Remove our file and line; the service goes on with the configuration it had before."""
         self.read_written()
         host = files.Converger(check=self.check_mode)
@@ -132,16 +152,25 @@ class Service(Reconciler):
         if restart and not self.check_mode:
             self.session = self.find()
             if not self.session:
-                raise ManageError("the running Redis lets no known password in, so its data cannot be saved before the restart")
+                raise ManageError(
+                    "the running Redis lets no known password in, so its data cannot be saved before the "
+                    "restart. Set redis_password to the one it has."
+                )
             self.wanted = redisconf.parse(stripped)
             self.save()
-            self.server.stop(None, None)
+            self.stop()
         if self.main_text is not None and stripped != self.main_text:
-            host.file(self.main_config, stripped, stat.S_IMODE(os.stat(self.main_config).st_mode), secret=True)
+            host.file(
+                self.main_config, stripped, stat.S_IMODE(os.stat(self.main_config).st_mode), secret=True
+            )
         host.absent(self.config)
         if restart and not self.check_mode:
             self.server.start()
         return {
-            "changed": bool(host.changed_paths), "stopped": False, "started": False, "restarted": restart,
-            "changed_settings": [], "diff": host.diffs,
+            "changed": bool(host.changed_paths),
+            "stopped": False,
+            "started": False,
+            "restarted": restart,
+            "changed_settings": [],
+            "diff": host.diffs,
         }

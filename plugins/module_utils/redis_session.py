@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from typing import Callable, Dict, Iterable, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Iterable, NamedTuple, Sequence
 
 from ansible_collections.celeryops.fleet.plugins.module_utils import redis_client, redisconf
 
@@ -14,7 +14,7 @@ class Session(NamedTuple):
     """An open connection to a server and what it said of itself."""
 
     redis: redis_client.Redis
-    info: Dict[str, str]
+    info: dict[str, str]
 
     @property
     def pid(self) -> int:
@@ -25,9 +25,9 @@ class Session(NamedTuple):
         return "Valkey" if "valkey_version" in self.info else "Redis"
 
     @property
-    def version(self) -> Tuple[int, ...]:
+    def version(self) -> tuple[int, ...]:
         text = self.info.get("valkey_version") or self.info["redis_version"]
-        return redisconf.version_of("_version:%s" % text)
+        return redisconf.version_of(f"_version:{text}")
 
     @property
     def loading(self) -> bool:
@@ -39,7 +39,7 @@ class Session(NamedTuple):
         return int(self.info["server_time_usec"]) // 1000000 - int(self.info["uptime_in_seconds"])
 
 
-def log_in(host: str, port: int, passwords: Sequence[str]) -> Optional[Session]:
+def log_in(host: str, port: int, passwords: Sequence[str]) -> Session | None:
     """A session with the first of the passwords that is let in (none at all is tried first), else None.
 
     Raises OSError when nothing that speaks Redis answers there.
@@ -61,8 +61,8 @@ def log_in(host: str, port: int, passwords: Sequence[str]) -> Optional[Session]:
 
 
 def find(
-    endpoints: Iterable[Tuple[str, int]], passwords: Sequence[str], ours: Callable[[Session], bool]
-) -> Optional[Session]:
+    endpoints: Iterable[tuple[str, int]], passwords: Sequence[str], ours: Callable[[Session], bool]
+) -> Session | None:
     """The session with our server, at whichever of the endpoints it answers."""
     for host, port in dict.fromkeys(endpoints):
         try:
@@ -77,8 +77,8 @@ def find(
 
 
 def wait(
-    attempt: Callable[[], Optional[Session]], failed: Callable[[float], bool], seconds: float
-) -> Optional[Session]:
+    attempt: Callable[[], Session | None], failed: Callable[[float], bool], seconds: float
+) -> Session | None:
     """Wait until a server answers and has read its data; None when it failed or took too long."""
     start = time.monotonic()
     while time.monotonic() - start < seconds:
@@ -94,7 +94,7 @@ def wait(
 
 
 def wait_for_rewrite(redis: redis_client.Redis, seconds: float) -> bool:
-    """Wait until the append-only file that was just switched on holds all data: before that, a start would lose it."""
+    """Wait until an append-only file just switched on holds all data; a start would lose the rest."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         info = redis.info()

@@ -9,7 +9,7 @@ Everything here is pure. A directive is a name and the arguments of each line it
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple
 
 Directives = Dict[str, List[List[str]]]
 
@@ -21,19 +21,45 @@ MASK = "(hidden)"
 # Not answered by CONFIG GET: only the file can tell whether they changed, and only a start reads them.
 FILE_ONLY = frozenset({"include", "loadmodule", "rename-command", "user"})
 
-# Refused by CONFIG SET since Redis 6.2 at the latest; anything else is tried live and, if the server
+# Refused by CONFIG SET in Redis 6.2 and all later ones; anything else is tried live and, if the server
 # refuses it, restarted for. The list lets check mode foretell a restart.
 _START_ONLY = frozenset(
-    """
-    acl-pubsub-default aclfile always-show-logo aof_rewrite_cpulist appendfilename appenddirname bgsave_cpulist
-    bio_cpulist cluster-config-file cluster-enabled daemonize databases disable-thp enable-debug-command
-    enable-module-command enable-protected-configs io-threads io-threads-do-reads logfile pidfile server_cpulist supervised
-    syslog-enabled syslog-facility syslog-ident tcp-backlog unixsocket unixsocketperm
-    """.split()
+    [
+        "acl-pubsub-default",
+        "aclfile",
+        "always-show-logo",
+        "appenddirname",
+        "appendfilename",
+        "cluster-config-file",
+        "cluster-enabled",
+        "daemonize",
+        "databases",
+        "disable-thp",
+        "enable-debug-command",
+        "enable-module-command",
+        "enable-protected-configs",
+        "io-threads-do-reads",
+        "logfile",
+        "pidfile",
+        "supervised",
+        "syslog-enabled",
+        "syslog-facility",
+        "syslog-ident",
+        "tcp-backlog",
+        "unixsocket",
+        "unixsocketperm",
+    ]
 )
 
 _MEMORY_UNITS = {
-    "": 1, "b": 1, "k": 1000, "kb": 1024, "m": 1000**2, "mb": 1024**2, "g": 1000**3, "gb": 1024**3,
+    "": 1,
+    "b": 1,
+    "k": 1000,
+    "kb": 1024,
+    "m": 1000**2,
+    "mb": 1024**2,
+    "g": 1000**3,
+    "gb": 1024**3,
 }
 _MEMORY = re.compile(r"(\d+)([a-z]*)", re.IGNORECASE)
 _PLAIN_WORD = re.compile(r"[^\s\"'\\\x00-\x1f\x7f]+")
@@ -44,16 +70,16 @@ class ConfError(ValueError):
     """Text that Redis could not read as a line of its configuration."""
 
 
-def split_args(text: str) -> List[str]:
+def split_args(text: str) -> list[str]:
     """Split the arguments of one line the way Redis does: words, "with escapes", 'literal'."""
-    args: List[str] = []
+    args: list[str] = []
     i, end = 0, len(text)
     while True:
         while i < end and text[i].isspace():
             i += 1
         if i >= end:
             return args
-        word: List[str] = []
+        word: list[str] = []
         while i < end and not text[i].isspace():
             quote = text[i]
             if quote not in "\"'":
@@ -63,13 +89,14 @@ def split_args(text: str) -> List[str]:
             i, part = _quoted(text, i)
             word.append(part)
             if i < end and not text[i].isspace():
-                raise ConfError("a closing quote must end the argument: %s" % text)
+                raise ConfError(f"a closing quote must end the argument: {text}")
         args.append("".join(word))
 
 
-def _quoted(text: str, start: int) -> Tuple[int, str]:
+def _quoted(text: str, start: int) -> tuple[int, str]:
     """The quoted part that starts at ``start``; returns the position behind it and what it says."""
-    quote, out, i = text[start], [], start + 1
+    quote, i = text[start], start + 1
+    out: list[str] = []
     while i < len(text):
         char = text[i]
         if char == quote:
@@ -90,7 +117,7 @@ def _quoted(text: str, start: int) -> Tuple[int, str]:
                 continue
         out.append(char)
         i += 1
-    raise ConfError("a quote is not closed: %s" % text)
+    raise ConfError(f"a quote is not closed: {text}")
 
 
 def quote_arg(arg: str) -> str:
@@ -99,10 +126,10 @@ def quote_arg(arg: str) -> str:
         return arg
     if "\n" in arg or "\r" in arg or "\x00" in arg:
         raise ConfError("a value of the Redis configuration cannot hold a line break")
-    return '"%s"' % arg.replace("\\", "\\\\").replace('"', '\\"').replace("\t", "\\t")
+    return '"{}"'.format(arg.replace("\\", "\\\\").replace('"', '\\"').replace("\t", "\\t"))
 
 
-def as_lines(value: Any) -> List[List[str]]:
+def as_lines(value: Any) -> list[list[str]]:
     """Turn a value of a playbook into the lines of a directive: scalars one line, lists one line each."""
     if isinstance(value, (list, tuple)):
         return [line for item in value for line in as_lines(item)]
@@ -132,14 +159,29 @@ def parse(text: str) -> Directives:
 
 # Directives of which a later line replaces an earlier one; for the others each line adds to the rest.
 _LAST_LINE_WINS = frozenset(
-    {"port", "bind", "requirepass", "dir", "dbfilename", "databases", "appendonly", "maxmemory", "maxmemory-policy",
-     "cluster-enabled", "unixsocket", "pidfile", "logfile", "protected-mode", "masterauth"}
+    {
+        "port",
+        "bind",
+        "requirepass",
+        "dir",
+        "dbfilename",
+        "databases",
+        "appendonly",
+        "maxmemory",
+        "maxmemory-policy",
+        "cluster-enabled",
+        "unixsocket",
+        "pidfile",
+        "logfile",
+        "protected-mode",
+        "masterauth",
+    }
 )
 
 
-def render(directives: Mapping[str, List[List[str]]], header: Iterable[str] = ()) -> str:
+def render(directives: Mapping[str, list[list[str]]], header: Iterable[str] = ()) -> str:
     """The text of a configuration file: the header as comments, then the directives by name."""
-    lines = ["# %s" % line for line in header]
+    lines = [f"# {line}" for line in header]
     for name in sorted(directives):
         lines.extend(" ".join([name] + [quote_arg(arg) for arg in args]) for args in directives[name])
     return "\n".join(lines) + "\n"
@@ -148,13 +190,15 @@ def render(directives: Mapping[str, List[List[str]]], header: Iterable[str] = ()
 def masked(text: str) -> str:
     """The text of a configuration file with the values of secrets hidden, fit for a diff."""
     return re.sub(
-        r"(?mi)^(\s*(?:%s)\s+).*$" % "|".join(sorted(SECRETS)), lambda found: found.group(1) + MASK, text
+        r"(?mi)^(\s*(?:{})\s+).*$".format("|".join(sorted(SECRETS))),
+        lambda found: found.group(1) + MASK,
+        text,
     )
 
 
 def with_include(text: str, path: str) -> str:
     """The text with ``include path`` as its last directive, once: what comes last wins."""
-    return _without_include(text, path).rstrip("\n") + "\n%s\n" % _include_line(path)
+    return _without_include(text, path).rstrip("\n") + f"\n{_include_line(path)}\n"
 
 
 def has_include_last(text: str, path: str) -> bool:
@@ -170,7 +214,7 @@ def without_include(text: str, path: str) -> str:
 
 
 def _include_line(path: str) -> str:
-    return "include %s" % quote_arg(path)
+    return f"include {quote_arg(path)}"
 
 
 def _without_include(text: str, path: str) -> str:
@@ -178,14 +222,14 @@ def _without_include(text: str, path: str) -> str:
     return "".join(line for line in text.splitlines(True) if line.split() != wanted)
 
 
-def memory(text: str) -> Optional[int]:
+def memory(text: str) -> int | None:
     """Bytes meant by a size in Redis' own notation (1gb is 1024 cubed, 1g is 1000 cubed), else None."""
     found = _MEMORY.fullmatch(text)
     unit = _MEMORY_UNITS.get(found.group(2).lower()) if found else None
     return int(found.group(1)) * unit if found and unit else None
 
 
-def same(name: str, wanted: List[List[str]], running: str) -> bool:
+def same(name: str, wanted: list[list[str]], running: str) -> bool:
     """Does the server run with the value? ``running`` is what CONFIG GET answered."""
     flat = [arg for args in wanted for arg in args]
     if name in SECRETS:
@@ -207,7 +251,7 @@ def _canonical(arg: str) -> str:
     return arg if "/" in arg else arg.lower()
 
 
-def _limit_classes(args: List[str]) -> Dict[str, List[Optional[int]]]:
+def _limit_classes(args: list[str]) -> dict[str, list[int | None]]:
     """Output buffer limits by class of client; ``slave`` is the older name of ``replica``."""
     return {
         args[i].lower().replace("slave", "replica"): [memory(arg) for arg in args[i + 1 : i + 4]]
@@ -215,27 +259,27 @@ def _limit_classes(args: List[str]) -> Dict[str, List[Optional[int]]]:
     }
 
 
-def _event_flags(flags: str) -> Set[str]:
+def _event_flags(flags: str) -> set[str]:
     # Redis rewrites the flags in its own order; whether its A stands for d as well depends on the version.
     return set(flags.replace("A", "g$lshzxetd")) - {"d"}
 
 
-def live_value(wanted: List[List[str]]) -> str:
+def live_value(wanted: list[list[str]]) -> str:
     """The value in the form CONFIG SET takes."""
     return " ".join(arg for args in wanted for arg in args)
 
 
-def shown(name: str, value: Optional[str]) -> Optional[str]:
+def shown(name: str, value: str | None) -> str | None:
     """A value as a diff may show it."""
     return MASK if name in SECRETS and value else value
 
 
-def starts_only(name: str, version: Tuple[int, ...]) -> bool:
+def starts_only(name: str, version: tuple[int, ...]) -> bool:
     """True when a server of that version reads the directive only when it starts."""
     if name in FILE_ONLY or name in _START_ONLY:
         return True
-    if name == "port" and version < (7, 0):
-        return True
+    if name == "io-threads":
+        return version < (9, 0)
     # Protected against CONFIG SET since 7.0, so that a client cannot write files of its choice.
     return name in ("dir", "dbfilename") and version >= (7, 0)
 
@@ -243,19 +287,19 @@ def starts_only(name: str, version: Tuple[int, ...]) -> bool:
 class Difference(NamedTuple):
     """What separates a running server from the wanted directives."""
 
-    live: List[str]
+    live: list[str]
     """Names that CONFIG SET can apply."""
-    restart: List[str]
+    restart: list[str]
     """Names that only a start applies."""
-    unknown: List[str]
+    unknown: list[str]
     """Names this server has no directive for."""
 
 
 def difference(
-    wanted: Mapping[str, List[List[str]]],
+    wanted: Mapping[str, list[list[str]]],
     running: Mapping[str, str],
-    version: Tuple[int, ...],
-    written: Mapping[str, List[List[str]]],
+    version: tuple[int, ...],
+    written: Mapping[str, list[list[str]]],
     loaded: bool,
 ) -> Difference:
     """Compare the wanted directives with CONFIG GET.
@@ -264,9 +308,9 @@ def difference(
     started. A start-only directive that was loaded as wanted is in force, however the server spells it.
     A directive that leaves our file falls back to what the server would use without it, at a restart.
     """
-    live: List[str] = []
-    restart: List[str] = [name for name in written if name not in wanted]
-    unknown: List[str] = []
+    live: list[str] = []
+    restart: list[str] = [name for name in written if name not in wanted]
+    unknown: list[str] = []
     for name in wanted:
         if name in running:
             if same(name, wanted[name], running[name]):
@@ -281,7 +325,7 @@ def difference(
     return Difference(sorted(live), sorted(restart), sorted(unknown))
 
 
-def first_value(directives: Mapping[str, List[List[str]]], name: str, default: str = "") -> str:
+def first_value(directives: Mapping[str, list[list[str]]], name: str, default: str = "") -> str:
     """The single argument of a directive, or the default when it is not set."""
     lines = directives.get(name)
     return lines[-1][0] if lines and lines[-1] else default
@@ -307,7 +351,7 @@ def connect_address(addresses: Iterable[str]) -> str:
     return "::1" if names and all(":" in name for name in names) else "127.0.0.1"
 
 
-def version_of(text: str) -> Tuple[int, ...]:
+def version_of(text: str) -> tuple[int, ...]:
     """The version in ``redis-server --version``, in INFO or of a package: (7, 0, 15)."""
     found = re.search(r"(?:v=|_version:|^(?:\d+:)?)(\d+(?:\.\d+)+)", text)
     return tuple(int(part) for part in found.group(1).split(".")) if found else ()

@@ -30,7 +30,7 @@ attributes:
     support: full
 options:
   path:
-    description: File of the secret. A missing folder is made for the owner alone, those above it for all to read.
+    description: File of the secret. A missing folder is made for the owner alone, those above it for all.
     type: path
     required: true
   length:
@@ -69,7 +69,6 @@ import secrets
 import stat
 import string
 import tempfile
-from typing import Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -84,20 +83,22 @@ def generate(length: int) -> str:
     return secrets.choice(_FIRST) + "".join(secrets.choice(_REST) for unused in range(length - 1))
 
 
-def existing(path: str) -> Optional[str]:
+def existing(path: str) -> str | None:
     """The secret in the file; None when there is none. Raises ValueError when something else is there."""
     try:
         found = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     if not stat.S_ISREG(found.st_mode):
-        raise ValueError("%s is no plain file: a secret is not kept behind a link or in a folder. Move it away." % path)
+        raise ValueError(
+            f"{path} is no plain file: a secret is not kept behind a link or in a folder. Move it away."
+        )
     with open(path, encoding="utf-8") as stream:
         value = stream.read().strip()
     if not value:
-        raise ValueError("%s is empty: put the secret into it, or remove it to have one generated." % path)
+        raise ValueError(f"{path} is empty: put the secret into it, or remove it to have one generated.")
     if len(value.splitlines()) != 1:
-        raise ValueError("%s holds several lines: a secret is one line." % path)
+        raise ValueError(f"{path} holds several lines: a secret is one line.")
     return value
 
 
@@ -107,7 +108,7 @@ def create(path: str, value: str, mode: int) -> bool:
     if not os.path.isdir(folder):
         os.makedirs(os.path.dirname(folder), mode=0o755, exist_ok=True)
         os.mkdir(folder, 0o700)
-    handle, temporary = tempfile.mkstemp(prefix=".%s." % os.path.basename(path), dir=folder)
+    handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=folder)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(value + "\n")
@@ -147,7 +148,12 @@ def main() -> None:
         if value is None:
             result.update(changed=True, generated=True, value=PLACEHOLDER)
             if module._diff:
-                result["diff"] = {"before_header": path, "after_header": path, "before": "", "after": "(a new secret)\n"}
+                result["diff"] = {
+                    "before_header": path,
+                    "after_header": path,
+                    "before": "",
+                    "after": "(a new secret)\n",
+                }
             if module.check_mode:
                 module.exit_json(**result)
             value = generate(length)

@@ -11,10 +11,10 @@ short_description: Keep a Redis server running with the wanted directives
 version_added: "0.1.0"
 description:
   - Compares the directives with what the running server answers to C(CONFIG GET), not with what a file says.
-  - Applies with C(CONFIG SET) what can change live and restarts only for what cannot, so that a run that broke
-    half way is finished by the next one and a second run changes nothing.
-  - Writes the directives to one file of its own. With O(service), the distribution's configuration includes that
-    file by one line at its end and keeps everything else it holds.
+  - Applies with C(CONFIG SET) what can change live and restarts only for what cannot, so that a run that
+    broke half way is finished by the next one and a second run changes nothing.
+  - Writes the directives to one file of its own. With O(service), the distribution's configuration includes
+    that file by one line at its end and keeps everything else it holds.
   - Without O(service) it manages a private server that needs no root and no service manager.
   - Refuses, before anything is touched, what cannot work. Run it in check mode for that alone.
 author:
@@ -53,8 +53,8 @@ options:
     type: str
   package:
     description:
-      - Name of the package that brings the service. As long as the service is not installed, the version that APT
-        would install is checked.
+      - Name of the package that brings the service. As long as the service is not installed, the version
+        that APT would install is checked.
     type: str
   data_dir:
     description: Folder of the data of a private server.
@@ -89,10 +89,13 @@ options:
     type: int
     default: 6379
   password:
-    description: Password of the server. A running server that still has an older one is found through O(config).
+    description:
+      - Password of the server. A running server that still has an older one is found through O(config).
     type: str
   password_file:
-    description: File on the host that holds the password, when O(password) is not given. May not exist yet in check mode.
+    description:
+      - File on the host that holds the password, when O(password) is not given. In check mode it may not
+        exist yet.
     type: path
   maxmemory:
     description:
@@ -102,7 +105,8 @@ options:
     default: ""
   directives:
     description:
-      - Further directives by name. A value is what follows the name in C(redis.conf); a list gives one line each.
+      - Further directives by name. A value is what follows the name in C(redis.conf); a list gives one line
+        each.
     type: dict
     default: {}
   settings:
@@ -243,14 +247,18 @@ def main() -> None:
     if not params["service"]:
         missing = [name for name in ("data_dir", "run_dir", "log_dir", "home") if not params[name]]
         if missing:
-            module.fail_json(msg="a private server needs %s; for the distribution's give service" % ", ".join(missing))
+            module.fail_json(
+                msg="a private server needs {}; for the distribution's give service".format(
+                    ", ".join(missing)
+                )
+            )
     for name, value in params["settings"].items():
         if name.lower() in redisconf.SECRETS and value:
             module.no_log_values.add(str(value))
     server = Service(params, module.check_mode) if params["service"] else Private(params, module.check_mode)
     try:
         result = server.present() if params["state"] == "present" else server.absent()
-    except redis_checks.Refused as exc:
+    except redis_checks.RefusedError as exc:
         module.fail_json(msg=str(exc), problems=exc.problems)
     except (ManageError, OSError) as exc:
         module.fail_json(msg=str(exc))
