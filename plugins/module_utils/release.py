@@ -276,6 +276,23 @@ def scrub(text: str, secrets: t.Iterable[str]) -> str:
     return re.sub(r"(\w+://[^\s/:@]*):[^\s/@]+@", r"\1:********@", text)
 
 
+def own_traceback(text: str) -> str:
+    """Leave out of a traceback the frames of the tools that led to the application."""
+    shown, skipping = [], False
+    for line in text.splitlines():
+        frame = re.match(r'  File "([^"]+)"', line)
+        if frame:
+            skipping = bool(_TOOLS.search(frame.group(1)))
+        elif not line.startswith("    "):
+            skipping = False
+        if not skipping:
+            shown.append(line)
+    return "\n".join(shown)
+
+
+_TOOLS = re.compile(r"^<frozen |/celeryops/|/importlib/__init__\.py$|/site-packages/(click|kombu|celery)/")
+
+
 def tail(text: str, lines: int = 60) -> str:
     return "\n".join(text.rstrip().splitlines()[-lines:])
 

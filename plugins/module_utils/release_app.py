@@ -15,6 +15,7 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.commands import be
 from ansible_collections.celeryops.fleet.plugins.module_utils.release import (
     ReleaseError,
     digest_of,
+    own_traceback,
     scrub,
     step_argv,
     tail,
@@ -31,7 +32,7 @@ class Application:
 
     path: folder of the release. chdir: folder it runs in. runtime: folder of the runtime.
     environment, secrets: its environment; values of secrets are masked in whatever is shown.
-    settings: overrides of Celery settings, as they will stand in the fleet's settings file.
+    settings: what the fleet's settings file will hold.
     """
 
     def __init__(self, name: str, path: str, chdir: str, runtime: str, user: str, environment: t.Mapping[str, t.Any],
@@ -71,7 +72,7 @@ class Application:
             )
         raise ReleaseError(
             f"the application {self.name} of release {os.path.basename(self.path)} does not import. Its own words:\n"
-            f"{tail(self._scrub(done.stderr or done.stdout)) or 'nothing'}\n"
+            f"{tail(self._scrub(own_traceback(done.stderr or done.stdout))) or 'nothing'}\n"
             f"It ran in {self.chdir} as user {self.user or 'of this play'} with {self._python}. Correct the code or "
             "its requirements, celery_app (the import path), source.subfolder (the folder it is imported from), or "
             "celery_environment (variables it needs). The active release was left as it is."
@@ -142,7 +143,7 @@ class Application:
     def _write_settings(self, folder: str) -> str:
         path = os.path.join(folder, "settings.json")
         with open(path, "w", encoding="utf-8") as stream:
-            json.dump({"settings": self.settings}, stream)
+            json.dump(self.settings, stream)
         os.chmod(path, 0o600)
         if self.user and os.geteuid() == 0:
             for place in (path, folder):

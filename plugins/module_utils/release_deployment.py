@@ -140,7 +140,12 @@ class Deployment:
                 release_store.install_runtime(self.layout, self.runtime_hash, self.ship["runtime_archive"])
         if self.params["app"] and not self.check and self.record.get("checked") != self.application.fingerprint:
             self._prepare_runtime()
-            self.report = self.application.check()
+            try:
+                self.report = self.application.check()
+            except ReleaseError:
+                if self.built:
+                    shutil.rmtree(self.path)
+                raise
             # What the overlay sets and why fills screens; `celery fleet check` shows it.
             self.report.pop("settings", None)
             self.warnings += self.report.get("warnings", [])
@@ -194,11 +199,12 @@ class Deployment:
             shutil.rmtree(self.path, ignore_errors=True)
             raise
         shown = dict(self.source)
+        installer = "" if shown["type"] == "existing" else "uv" if self.uv else "pip"
         if "repo" in shown:
             shown["repo"] = release.hide_credentials(shown["repo"])[0]
         self.record = {
             "complete": True, "version": self.version, "digest": self.digest, "source": shown, "commit": self.commit,
-            "built_at": release_store.now(), "installer": "uv" if self.uv else "pip",
+            "built_at": release_store.now(), "installer": installer,
             "python": found["executable"], "python_version": found["python"], "celery_version": found["celery"],
             "redis_client": found["redis"], "packages": found["packages"], "runtime_hash": self.runtime_hash,
         }

@@ -7,7 +7,6 @@ import contextlib
 import errno
 import fcntl
 import glob
-import grp
 import json
 import os
 import re
@@ -18,7 +17,7 @@ import time
 import typing as t
 
 from ansible_collections.celeryops.fleet.plugins.module_utils.archive import extract
-from ansible_collections.celeryops.fleet.plugins.module_utils.files import replace_link
+from ansible_collections.celeryops.fleet.plugins.module_utils.files import find_gid, replace_link
 from ansible_collections.celeryops.fleet.plugins.module_utils.release import Kept, ReleaseError, runtime_hash
 
 # What another build on this host is waited for: a large build with a slow index takes minutes.
@@ -187,7 +186,7 @@ def group_id(group: str) -> int:
     if not group or os.geteuid() != 0:
         return -1
     try:
-        return grp.getgrnam(group).gr_gid
+        return t.cast(int, find_gid(group))
     except KeyError:
         raise ReleaseError(
             f"there is no group {group!r} on this host, which is to read the release: create it first"

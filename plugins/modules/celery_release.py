@@ -140,7 +140,7 @@ options:
     type: dict
     default: {}
   settings:
-    description: Celery settings that override the application's own.
+    description: Content of the fleet's settings file, for the import of the application and its steps.
     type: dict
     default: {}
   steps:
