@@ -1,13 +1,12 @@
 """A small fleet of real workers on a real Redis, without systemd, below a temporary folder.
 
-What the roles render on a host (wrapper, environment files) is written by hand here in its simplest form, and
-the application keeps the records which the runtime keeps in a real fleet: these tests are about processes.
+What the roles render on a host (wrappers, environment files) is written by hand here in its simplest form;
+the runtime is the checkout's own.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import signal
@@ -22,7 +21,8 @@ from typing import Any
 
 import pytest
 
-_LINK = Path(__file__).resolve().parents[2] / ".collections"
+_CHECKOUT = Path(__file__).resolve().parents[2]
+_LINK = _CHECKOUT / ".collections"
 
 if importlib.util.find_spec("ansible_collections") is None and _LINK.is_dir():
     sys.path.insert(0, str(_LINK))
@@ -34,65 +34,25 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.convergence import
 )
 from ansible_collections.celeryops.fleet.plugins.module_utils.reconcile import Wanted  # noqa: E402
 
-APPLICATION = '''
-import json, os, time
+APPLICATION = """
+import os, time
 import redis
 from celery import Celery, signals
 
 app = Celery("orchard", broker=os.environ["CELERY_BROKER_URL"], backend=os.environ["CELERY_BROKER_URL"])
-app.conf.update(worker_proc_alive_timeout=60, broker_connection_retry_on_startup=True)
 books = redis.Redis.from_url(os.environ["CELERY_BROKER_URL"])
 
 
-def note(**more):
-    record = {
-        "kind": "worker", "node": os.environ["NODENAME"], "pid": os.getpid(), "status": "ready", "active": 1,
-        "fingerprint": os.environ.get("CELERYOPS_FINGERPRINT"),
-    }
-    books.hset("records", record["node"], json.dumps({**record, **more}))
-
-
-@signals.worker_ready.connect
-def ready(**_):
-    if not os.environ.get("NEVER_READY"):
-        note()
-
-
-@signals.beat_init.connect
-def beat_ready(**_):
-    note(kind="beat")
+@signals.worker_init.connect
+def hesitate(**_):
+    time.sleep(float(os.environ.get("HESITATE", "0")))
 
 
 @app.task
 def nap(seconds):
+    books.incr("began")
     time.sleep(seconds)
-    books.incr("napped")
-    return os.getpid()
-'''
-
-STATUS = """
-import json, os, time
-import redis
-records = [json.loads(one) for one in redis.Redis.from_url(os.environ["CELERY_BROKER_URL"]).hvals("records")]
-print(json.dumps({"fleet": "orchard", "now": time.time(),
-    "nodes": [one for one in records if one["kind"] == "worker"],
-    "beats": [one for one in records if one["kind"] == "beat"]}))
-"""
-
-DETACH = """
-import os, sys
-from celery.platforms import detached
-arguments = sys.argv[2:]
-options = {}
-while arguments[0] != "--":
-    options[arguments.pop(0)] = arguments.pop(0)
-with detached(options["--logfile"], options["--pidfile"], umask=0o27, workdir=options["--chdir"],
-              after_forkers=False):
-    log = os.open(options["--logfile"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    open(options["--pidfile"], "w").write(f"{os.getpid()}\\n")
-    os.execv(arguments[1], arguments[1:])
+    books.incr("ended")
 """
 
 CELERY_MULTI = """#!/bin/sh
@@ -104,7 +64,6 @@ cd {app} || exit 1
 for node in "$@"; do
   (
     . {etc}/nodes/$node.env
-    NODENAME=$node@host
     exec {bin}/celery -A orchard multi "$verb" "$node@host" --pidfile={run}/%n.pid --logfile={log}/%n.log -c 1
   )
 done
@@ -118,6 +77,7 @@ class Fleet:
     layout: Layout
     root: Path
     url: str
+    books: Any
 
     def node(self, name: str, fingerprint: str, **more: Any) -> Wanted:
         """A wanted worker, with its environment file written as the role does."""
@@ -127,14 +87,23 @@ class Fleet:
 
     def beat(self, fingerprint: str, **more: Any) -> Wanted:
         path = self.root / "etc/beat.env"
-        path.write_text(
-            f'CELERYOPS_NODE="beat"\nCELERYOPS_FINGERPRINT="{fingerprint}"\nNODENAME="beat@host"\n'
-        )
+        path.write_text(f'CELERYOPS_NODE="beat"\nCELERYOPS_FINGERPRINT="{fingerprint}"\n')
         schedule = self.root / "schedule"
         argv = (f"{_bin()}/celery", "-A", "orchard", "beat", "-s", str(schedule))
         environments = (str(self.root / "etc/environment"), str(path))
         app = str(self.root / "app")
         return Wanted("beat", fingerprint, "beat@host", argv=argv, env_files=environments, chdir=app, **more)
+
+    def flower(self, fingerprint: str, port: int, **more: Any) -> Wanted:
+        path = self.root / "etc/flower.env"
+        path.write_text(f'CELERYOPS_NODE="flower"\nCELERYOPS_FINGERPRINT="{fingerprint}"\n')
+        argv = (f"{_bin()}/celery", "-A", "orchard", "flower", "--address=127.0.0.1", f"--port={port}")
+        environments = (str(self.root / "etc/environment"), str(path))
+        app = str(self.root / "app")
+        listen = f"127.0.0.1:{port}"
+        return Wanted(
+            "flower", fingerprint, argv=argv, env_files=environments, chdir=app, listen=listen, **more
+        )
 
     def converge(self, *wanted: Wanted, check: bool = False, **layout: Any) -> dict[str, Any]:
         one = Convergence(replace(self.layout, **layout), wanted)
@@ -150,13 +119,27 @@ class Fleet:
         lines = {
             "CELERYOPS_FLEET": "orchard",
             "CELERYOPS_RUN_DIR": str(self.root / "run"),
+            "CELERYOPS_HOST": "host",
+            "CELERY_LOADER": "celeryops.loader:FleetLoader",
             "CELERY_BROKER_URL": self.url,
-            "PYTHONPATH": f"{self.root}/runtime:{self.root}/app",
+            "PYTHONPATH": f"{_CHECKOUT}/runtime:{self.root}/app",
             "SPT_NOENV": "1",
             **more,
         }
         text = "".join(f'{key}="{value}"\n' for key, value in lines.items())
         (self.root / "etc/environment").write_text(text)
+
+    def log(self, node: str) -> str:
+        return (self.root / "log" / f"{node}.log").read_text()
+
+    def nap(self, seconds: float) -> None:
+        """Give a task to the fleet and wait until it runs."""
+        before = self.count("began")
+        self.call(f"orchard.nap.delay({seconds})")
+        until(lambda: self.count("began") > before)
+
+    def count(self, key: str) -> int:
+        return int(self.books.get(key) or 0)
 
     def call(self, expression: str) -> str:
         """An expression about the application, evaluated where it lives."""
@@ -189,9 +172,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if server is None:
         pytest.skip("no redis-server or valkey-server on PATH")
     folder = tmp_path_factory.mktemp("redis")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([server, *arguments], stdout=log)
@@ -201,6 +182,12 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     process.wait()
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _connects(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -208,15 +195,13 @@ def _connects(port: int) -> bool:
 
 @pytest.fixture
 def fleet(tmp_path: Path, redis_url: str) -> Iterator[Fleet]:
-    for name in ("opt/bin", "etc/nodes", "run", "log", "app", "runtime/celeryops"):
+    for name in ("opt/bin", "etc/nodes", "run", "log", "app"):
         (tmp_path / name).mkdir(parents=True)
     import redis
 
-    redis.Redis.from_url(f"{redis_url}/0").flushall()
+    books = redis.Redis.from_url(f"{redis_url}/0")
+    books.flushall()
     (tmp_path / "app/orchard.py").write_text(APPLICATION)
-    (tmp_path / "runtime/celeryops/__init__.py").touch()
-    main = f"import sys\nif sys.argv[1] == 'status':{_indented(STATUS)}\nelse:{_indented(DETACH)}\n"
-    (tmp_path / "runtime/celeryops/__main__.py").write_text(main)
     wrapper = tmp_path / "opt/bin/celery-multi"
     wrapper.write_text(
         CELERY_MULTI.format(
@@ -238,7 +223,7 @@ def fleet(tmp_path: Path, redis_url: str) -> Iterator[Fleet]:
         log_dir=str(tmp_path / "log"),
         python=sys.executable,
     )
-    one = Fleet(layout, tmp_path, f"{redis_url}/0")
+    one = Fleet(layout, tmp_path, f"{redis_url}/0", books)
     one.environment()
     yield one
     for pid in one.everyone():
@@ -246,11 +231,3 @@ def fleet(tmp_path: Path, redis_url: str) -> Iterator[Fleet]:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-
-
-def _indented(text: str) -> str:
-    return text.replace("\n", "\n    ")
-
-
-def records(fleet: Fleet) -> dict[str, Any]:
-    return json.loads(fleet.call("{k.decode(): v.decode() for k, v in orchard.books.hgetall('records')}"))
