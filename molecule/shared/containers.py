@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """The scenarios' hosts: Debian containers that boot systemd, on podman or docker.
 
     containers.py image                      build the hosts' image unless it is there, print its name
