@@ -17,5 +17,5 @@ def fleet_problems(fleet: Mapping[str, Any]) -> list[str]:
 class FilterModule:
     """The filters of this file, by name."""
 
-    def filters(self):
+    def filters(self) -> dict[str, Any]:
         return {"fleet_problems": fleet_problems}

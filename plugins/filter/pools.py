@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.celeryops.fleet.plugins.module_utils.fingerprint import plain
+from ansible_collections.celeryops.fleet.plugins.module_utils import nodes as _nodes
 from ansible_collections.celeryops.fleet.plugins.module_utils import pools as _pools
+from ansible_collections.celeryops.fleet.plugins.module_utils.fingerprint import plain
 
 
 def pool_problems(
@@ -18,18 +19,6 @@ def pool_problems(
     manager: str = "systemd",
 ) -> list[str]:
     return _pools.check_pools(plain(pools), plain(defaults), plain(hosts), manager)[1]
-
-
-def pool_list(
-    pools: Any,
-    defaults: Mapping[str, Any] | None = None,
-    hosts: Sequence[str] = (),
-    manager: str = "systemd",
-) -> list[dict[str, Any]]:
-    checked, problems = _pools.check_pools(plain(pools), plain(defaults), plain(hosts), manager)
-    if problems:
-        raise AnsibleFilterError("\n".join(problems))
-    return checked
 
 
 def worker_nodes(
@@ -42,10 +31,10 @@ def worker_nodes(
     identity: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     try:
-        return _pools.node_specs(
+        return _nodes.node_specs(
             plain(pools), host, state_dir, plain(defaults), plain(hosts), manager, plain(identity)
         )
-    except _pools.PoolError as error:
+    except _nodes.PoolError as error:
         raise AnsibleFilterError(str(error)) from error
 
 
@@ -65,11 +54,11 @@ def node_files(
 
 
 def node_environment(node: Mapping[str, Any], release: str) -> dict[str, str]:
-    return _pools.node_environment(plain(node), str(release))
+    return _nodes.node_environment(plain(node), str(release))
 
 
 def node_wants(nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return _pools.node_wants(plain(nodes))
+    return _nodes.node_wants(plain(nodes))
 
 
 def longest_task(pools: Any, default: Any = None) -> float:
@@ -82,13 +71,12 @@ def longest_task(pools: Any, default: Any = None) -> float:
 class FilterModule:
     """The filters of this file, by name."""
 
-    def filters(self):
+    def filters(self) -> dict[str, Any]:
         return {
             "longest_task": longest_task,
             "node_environment": node_environment,
             "node_files": node_files,
             "node_wants": node_wants,
-            "pool_list": pool_list,
             "pool_problems": pool_problems,
             "worker_nodes": worker_nodes,
         }

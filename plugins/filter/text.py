@@ -19,11 +19,6 @@ def env_file(environment: Mapping[str, Any]) -> str:
         raise AnsibleFilterError(str(error)) from error
 
 
-def env_problems(environment: Any, where: str = "environment", allowed: Iterable[str] = ()) -> list[str]:
-    environment = plain(environment)
-    return envfile.env_problems(environment, where) + envfile.reserved_problems(environment, where, allowed)
-
-
 def celeryd_file(
     nodes: Sequence[Mapping[str, Any]],
     app: str,
@@ -51,11 +46,10 @@ def fingerprint(value: Any) -> str:
 class FilterModule:
     """The filters of this file, by name."""
 
-    def filters(self):
+    def filters(self) -> dict[str, Any]:
         return {
             "celeryd_file": celeryd_file,
             "env_file": env_file,
-            "env_problems": env_problems,
             "fingerprint": fingerprint,
             "unit_command": unit_command,
         }

@@ -30,5 +30,5 @@ def to_bytes(value: Any, where: str = "size") -> int:
 class FilterModule:
     """The filters of this file, by name."""
 
-    def filters(self):
+    def filters(self) -> dict[str, Any]:
         return {"bytes": to_bytes, "seconds": seconds}

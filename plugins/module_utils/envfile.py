@@ -56,11 +56,11 @@ def env_problems(environment: Any, where: str = "environment") -> list[str]:
                 'Quote the text the application expects, such as "1" or "true".'
             )
         elif isinstance(value, (Mapping, list, tuple)):
-            problems.append(f"{place} is a list or mapping; an environment holds text. Write it as one string.")
+            problems.append(f"{place} is a list or mapping; an environment holds text. Write one string.")
         elif _CONTROL.search(str(value)):
             problems.append(
-                f"{place} holds a line break or another control character, which an environment file cannot carry. "
-                "Put such a value into a file and name the file here."
+                f"{place} holds a line break or another control character, which an environment file cannot "
+                "carry. Put such a value into a file and name the file here."
             )
     return problems
 

@@ -20,10 +20,9 @@ _SETTING = re.compile(r"[a-z][a-z0-9_]*\Z")
 _BAD_IN_PATH = re.compile(r"[\s\x00-\x1f\x7f\"'`$\\%:;&|<>(){}\[\]*?!#~]")
 _SCHEMES = ("redis", "rediss", "redis+socket", "sentinel")
 _OWN_SETTINGS = {
-    "broker_url": "celery_broker_url",
-    "result_backend": "celery_result_backend",
-    "worker_state_db": "nothing: each node has a file of its own",
-    "worker_autoscaler": "autoscale in celery_worker_pools",
+    "broker_url": "Use celery_broker_url",
+    "result_backend": "Use celery_result_backend",
+    "worker_state_db": "Remove it: each node has a file of its own",
 }
 DIRECTORIES = ("opt_dir", "etc_dir", "state_dir", "log_dir", "run_dir")
 
@@ -48,8 +47,8 @@ def _names(fleet: Mapping[str, Any]) -> list[str]:
     name, app = fleet.get("app_name"), fleet.get("app")
     if not isinstance(name, str) or not _FLEET.match(name) or len(name) > _FLEET_LENGTH:
         problems.append(
-            f"celery_app_name = {_show(name)} cannot name a fleet: paths, units and keys bear the name. Start with a "
-            f"lower-case letter, then use lower-case letters, digits and -, at most {_FLEET_LENGTH} characters."
+            f"celery_app_name = {_show(name)} cannot name a fleet: paths, units and keys bear the name. "
+            f"Start with a lower-case letter, then use such, digits and -, at most {_FLEET_LENGTH} in all."
         )
     if not isinstance(app, str) or not _APP.match(app):
         problems.append(
@@ -84,13 +83,11 @@ def _paths(fleet: Mapping[str, Any]) -> list[str]:
 
 def _path(name: str, value: Any) -> list[str]:
     if not isinstance(value, str) or not value.startswith("/") or value == "/":
-        return [f"{name} = {_show(value)} is no absolute path of a folder. Write the whole path, starting with /."]
+        return [f"{name} = {_show(value)} is no absolute path of a folder. Write the whole path, from / on."]
     bad = _BAD_IN_PATH.search(value)
     if bad:
-        return [
-            f"{name} = {_show(value)} holds {bad.group()!r}, which units, shell scripts or PYTHONPATH read as something "
-            "else. Choose a path of letters, digits and . _ - + @ only."
-        ]
+        why = f"holds {bad.group()!r}, which units, shell scripts or PYTHONPATH read as something else"
+        return [f"{name} = {_show(value)} {why}. Choose a path of letters, digits and . _ - + @ only."]
     return []
 
 
@@ -100,16 +97,18 @@ def _rights(fleet: Mapping[str, Any]) -> list[str]:
     login, user, manager = fleet.get("login"), fleet.get("user"), fleet.get("service_manager")
     if not root and not prefix:
         problems.append(
-            f"The play runs as {login}, who may not create users, /etc/celery or units, and celery_prefix is empty. "
-            "Run it as root (become: true), or set celery_prefix to a folder that this user may write."
+            f"The play runs as {login}, who may not create users, /etc/celery or units, and celery_prefix is "
+            "empty. Run it as root (become: true), or set celery_prefix to a folder that this user may write."
         )
     if not root and prefix and user != login:
         problems.append(
-            f"celery_user = {_show(user)}, but the play runs as {login}, who cannot start processes of somebody else. "
-            "Leave celery_user out, or run the play as root (become: true)."
+            f"celery_user = {_show(user)}, but the play runs as {login}, who cannot start processes of "
+            "somebody else. Leave celery_user out, or run the play as root (become: true)."
         )
     if manager not in ("systemd", "multi"):
-        problems.append(f"celery_service_manager = {_show(manager)} is not known. Use systemd or multi, or leave it out.")
+        problems.append(
+            f"celery_service_manager = {_show(manager)} is not known. Use systemd or multi, or leave it out."
+        )
     elif manager == "systemd" and prefix:
         problems.append(
             "celery_service_manager = systemd with a celery_prefix: units live in /etc, outside the prefix. "
@@ -126,17 +125,15 @@ def _rights(fleet: Mapping[str, Any]) -> list[str]:
 def _urls(fleet: Mapping[str, Any]) -> list[str]:
     url = fleet.get("broker_url")
     if not url:
-        return [
-            "celery_broker_url is empty, so no process could reach its Redis. "
-            "Set it, such as redis://:PASSWORD@redis1:6379/0."
-        ]
+        remedy = "Set it, such as redis://:PASSWORD@redis1:6379/0"
+        return [f"celery_broker_url is empty, so no process could reach its Redis. {remedy}."]
     scheme, given, _rest = str(url).partition("://")
     if not given or scheme not in _SCHEMES:
         # Not the whole URL: it may hold a password.
         found = f"begins with {scheme}://" if given else "has no scheme"
         return [f"celery_broker_url {found}, and the fleet needs Redis. Use one of {', '.join(_SCHEMES)}."]
     if re.search(r"[\s\x00-\x1f]", str(url)):
-        return ["celery_broker_url holds a space or line break. Write such characters of a password as %20 and so on."]
+        return ["celery_broker_url holds a space or line break. Write such characters of a password as %20."]
     return []
 
 
@@ -160,7 +157,8 @@ def _settings(settings: Any) -> list[str]:
                 f"Use lower case, such as {str(name).lower()}, without the application's own prefix."
             )
         elif name in _OWN_SETTINGS:
-            problems.append(f"celery_settings[{str(name)!r}] is set by the collection. Use {_OWN_SETTINGS[name]}.")
+            remedy = _OWN_SETTINGS[name]
+            problems.append(f"celery_settings[{str(name)!r}] is set by the collection. {remedy}.")
     return problems
 
 

@@ -2,8 +2,8 @@
 """The file of `celery multi`: all nodes of a host in Celery's documented variables.
 
 Its options pass through three readers. The shell reads the file; whoever uses CELERYD_OPTS splits it into
-words, quotes included, as Celery's own unit file does with `sh -c`; celery multi joins an option's value into a
-command line and splits that once more. So a value is quoted once for each of the last two.
+words, quotes included, as Celery's own unit file does with `sh -c`; celery multi joins an option's value into
+a command line and splits that once more. So a value is quoted once for each of the last two.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def option_words(options: Mapping[str, Sequence[Option]], level: str) -> list[st
     words = []
     for (long, value), names in holders.items():
         namespace = "" if len(names) == len(options) else ":" + ",".join(names)
-        words.append(shlex.quote(f"--{long}{namespace}" + ("" if value is None else f"={shlex.quote(value)}")))
+        given = "" if value is None else f"={shlex.quote(value)}"
+        words.append(shlex.quote(f"--{long}{namespace}{given}"))
     return words
 
 

@@ -39,8 +39,8 @@ Checker = Callable[[Any], Any]
 def name(value: Any) -> str:
     if not isinstance(value, str) or not _NAME.match(value):
         raise ValueError(
-            "cannot name a pool: units, files and Celery nodes bear the name. Start with a lower-case letter, "
-            "then use lower-case letters, digits, - and _"
+            "cannot name a pool: units, files and Celery nodes bear the name. Start with a lower-case "
+            "letter, then use lower-case letters, digits, - and _"
         )
     if len(value) > _NAME_LENGTH:
         raise ValueError(f"is longer than {_NAME_LENGTH} characters, too long for a unit's name. Shorten it")
@@ -85,7 +85,7 @@ def autoscale(value: Any) -> dict[str, int]:
     low = whole(0, "processes (min)", f"it as {example}")(value["min"])
     high = whole(1, "processes (max)", f"it as {example}")(value["max"])
     if low > high:
-        raise ValueError(f"has min {low} above max {high}, so no number of processes satisfies both. Swap or mend them")
+        raise ValueError(f"has min {low} above max {high}, and no number satisfies both. Swap or mend them")
     return {"min": low, "max": high}
 
 
@@ -147,7 +147,7 @@ def watchdog(value: Any) -> float:
 
 def cpu_quota(value: Any) -> str:
     if not isinstance(value, str) or not re.match(r"[1-9]\d*%\Z", value):
-        raise ValueError('is no share of CPU time. Write a percentage of one CPU, such as "150%" for one and a half')
+        raise ValueError('is no share of CPU time. Write percents of one CPU, such as "150%"')
     return str(value)
 
 
@@ -161,7 +161,7 @@ CHECKERS: dict[str, Checker] = {
     "pool": choice(POOL_CLASSES),
     "optimization": choice(("fair", "default")),
     "prefetch_multiplier": whole(1, "messages for each process", "1 or more"),
-    "max_tasks_per_child": whole(0, "tasks", "the number after which a process is replaced, or 0 for no limit"),
+    "max_tasks_per_child": whole(0, "tasks", "how many until a process is replaced, or 0 for no limit"),
     "max_memory_per_child": parse_bytes,
     "soft_time_limit": parse_seconds,
     "time_limit": parse_seconds,

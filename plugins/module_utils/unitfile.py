@@ -10,13 +10,13 @@ _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./$-]+\Z")
 
 
 def unit_command(argv: Iterable[str]) -> str:
-    """Quote a command so that systemd hands over exactly these arguments: neither specifiers nor variables expand."""
+    """Quote a command so that systemd hands over exactly these arguments: nothing in them is expanded."""
     return " ".join(_quote(str(argument)) for argument in argv)
 
 
 def _quote(argument: str) -> str:
     if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", argument):
-        raise ValueError(f"{argument!r} holds a line break or another control character. Remove it from the argument.")
+        raise ValueError(f"{argument!r} holds a line break or another control character. Remove it.")
     escaped = argument.replace("%", "%%").replace("$", "$$")
     if _PLAIN.match(escaped):
         return escaped

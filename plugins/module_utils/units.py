@@ -13,7 +13,6 @@ from typing import Any
 
 SIZES = {
     "B": 1,
-    "kB": 1000,
     "KB": 1000,
     "MB": 1000**2,
     "GB": 1000**3,
@@ -23,7 +22,14 @@ SIZES = {
     "GiB": 1024**3,
     "TiB": 1024**4,
 }
-DURATIONS = {"ms": Fraction(1, 1000), "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+DURATIONS = {
+    "ms": Fraction(1, 1000),
+    "s": Fraction(1),
+    "m": Fraction(60),
+    "min": Fraction(60),
+    "h": Fraction(3600),
+    "d": Fraction(86400),
+}
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _SIZE = re.compile(_NUMBER + r"\s*([A-Za-z]+)\Z")
@@ -51,7 +57,7 @@ def parse_bytes(value: Any) -> int:
                 f"leaves open whether {unit} counts in thousands or in 1024s. "
                 f"Write {number}{letter}B (thousands) or {number}{letter}iB (1024s)"
             )
-        raise UnitError(f"has the unknown unit {unit!r}. Use one of {', '.join(u for u in SIZES if u != 'kB')}")
+        raise UnitError(f"has the unknown unit {unit!r}. Use one of {', '.join(SIZES)}")
     return int(Fraction(number) * SIZES[unit])
 
 
@@ -70,9 +76,9 @@ def parse_seconds(value: Any) -> float:
         number, unit = match.groups()
         if unit not in DURATIONS:
             raise UnitError(f"has the unknown unit {unit!r}. Use one of {', '.join(DURATIONS)}")
-        scale = Fraction(DURATIONS[unit])
+        scale = DURATIONS[unit]
         if seen and scale >= seen[-1]:
-            raise UnitError("has its units out of order. Write the largest first and each once, such as 1h30m")
+            raise UnitError("has its units out of order. Write the largest first, each once, such as 1h30m")
         seen.append(scale)
         total += Fraction(number) * scale
         position = match.end()

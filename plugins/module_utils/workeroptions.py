@@ -60,8 +60,8 @@ _KEYS = {
 }
 _ELSEWHERE = {
     "app": "set celery_app",
-    "broker": "set celery_broker_url: a URL on a command line shows its password to every user of the host",
-    "result-backend": "set celery_result_backend: a URL on a command line shows its password to every user of the host",
+    "broker": "set celery_broker_url: every user of the host can read a command line and its passwords",
+    "result-backend": "set celery_result_backend: every user of the host can read a command line",
     "loader": "the fleet's loader is needed for readiness, settings and records",
     "config": "use celery_settings",
     "hostname": "the pool's name and the host make the node's name",
@@ -92,7 +92,7 @@ _BEAT = ("beat", "schedule", "schedule-filename", "scheduler")
 
 
 def parse_extra(arguments: Iterable[str]) -> tuple[list[Option], list[str]]:
-    """Read extra arguments the way Celery's command line does. Returns the options, and what is wrong with them."""
+    """Read extra arguments as Celery's command line does. Returns the options and what is wrong with them."""
     options: list[Option] = []
     problems: list[str] = []
     words = list(arguments)
@@ -125,7 +125,9 @@ def _parse_letters(word: str, words: list[str], options: list[Option], problems:
     while rest:
         letter, rest = rest[0], rest[1:]
         if letter not in LETTERS:
-            problems.append(f"holds {word!r}, and celery worker knows no option -{letter}. Write the long option instead")
+            problems.append(
+                f"holds {word!r}, and celery worker knows no option -{letter}. Write the long option instead"
+            )
             return
         long, takes_value = LETTERS[letter]
         if not takes_value:
@@ -141,16 +143,14 @@ def _parse_letters(word: str, words: list[str], options: list[Option], problems:
 def _judge(long: str, value: str | None, repeated: bool) -> list[str]:
     name = f"holds --{long}"
     if long in _BEAT:
-        return [
-            f"{name}: a beat inside a worker runs once for every node, so each periodic task would be sent several "
-            "times. Remove it; beat is a process of its own on one host (role celery_beat)"
-        ]
+        why = "a beat inside a worker runs once for every node and sends each periodic task as many times"
+        return [f"{name}: {why}. Remove it; beat is a process of its own on one host (role celery_beat)"]
     if long in _KEYS:
         return [f"{name}, which the pool's own key sets. Remove it and set {_KEYS[long]}"]
     if long in _ELSEWHERE:
         return [f"{name}: {_ELSEWHERE[long]}. Remove it"]
     if repeated:
-        return [f"{name} twice, of which celery multi keeps the last. Give it once, with a comma-separated value"]
+        return [f"{name} twice, of which celery multi keeps the last. Give it once, values parted by commas"]
     if value is not None and long in _FLAGS:
         return [f"{name} with a value, and this option takes none. Remove the value"]
     if value == "":
@@ -158,7 +158,7 @@ def _judge(long: str, value: str | None, repeated: bool) -> list[str]:
     if ":" in long or any(character.isspace() for character in long):
         return [f"{name}, which is no option's name. Write --name=value"]
     if value is not None and "%" in value:
-        return [f"{name} with a % in its value, which celery multi and celery worker expand differently. Write it without"]
+        return [f"{name} with a % in its value, which celery multi and worker read differently. Remove the %"]
     return []
 
 
