@@ -7,6 +7,7 @@ from typing import Any
 from celery import signals
 from celery.exceptions import ImproperlyConfigured
 from celery.loaders.app import AppLoader
+from kombu.utils.objects import cached_property
 
 from celeryops.log import harmless
 from celeryops.overlay import Overlay
@@ -20,8 +21,14 @@ class FleetLoader(AppLoader):
     def __init__(self, app: Any, **kwargs: Any) -> None:
         super().__init__(app, **kwargs)
         self.overlay = Overlay.from_env()
-        app.on_after_configure.connect(self._configure, weak=False)
-        self._join(app)
+
+    @cached_property
+    def conf(self) -> Any:
+        # Read once, just before `on_after_configure` is sent. The constructor is too early for this: Celery's
+        # fixup for Django makes the loader while the application has neither its signals nor its steps.
+        self.app.on_after_configure.connect(self._configure, weak=False)
+        self._join(self.app)
+        return super().conf
 
     def import_default_modules(self) -> Any:
         if self.overlay.error:
