@@ -66,7 +66,7 @@ def proof_problems(
     problems = missing_nodes(expected, info.get("nodes", []))
     problems += beat_problems(beats, info.get("beats", []))
     problems += [
-        f"No node answered the canary task in queue {queue}: tasks sent there wait. Check that a pool consumes it."
+        f"The canary task in queue {queue} has not come back: {answer.get('error', 'no reason given')}."
         for queue, answer in canary.get("queues", {}).items()
         if not answer.get("ok")
     ]

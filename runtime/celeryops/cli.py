@@ -93,6 +93,8 @@ def show_status(app: Any, fleet_name: str, in_json: bool) -> None:
 def show_canary(app: Any, fleet_name: str, queues: tuple[str, ...], timeout: float, in_json: bool) -> None:
     from celeryops.canary import send_canaries
 
+    # Django must be set up before Celery may touch a result backend that lives in its database.
+    app.loader.import_default_modules()
     report = send_canaries(app, open_books(app, fleet_name), list(queues), timeout)
     if in_json:
         answer(report)

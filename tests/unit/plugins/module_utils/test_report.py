@@ -48,8 +48,8 @@ def test_a_wrong_number_of_beats_is_named(wanted, beats, says):
 
 def test_a_queue_without_an_answer_is_named():
     info = {"nodes": [node("default-1@h1")], "beats": [BEAT]}
-    (problem,) = report.proof_problems(info, WANTED, 1, {"queues": {"celery": {"ok": True}, "ml": {"ok": False}}})
-    assert "queue ml" in problem
+    (problem,) = report.proof_problems(info, WANTED, 1, {"queues": {"celery": {"ok": True}, "ml": {"ok": False, "error": "no answer"}}})
+    assert problem == "The canary task in queue ml has not come back: no answer."
 
 
 def test_the_report_shows_every_node_beat_and_flower():
