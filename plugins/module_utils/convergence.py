@@ -107,12 +107,12 @@ class Convergence:
     def act(self) -> None:
         self._acted = True
         self.outcome = Outcome()
-        if self._leaving is not None and self.leaving_steps:
-            self.outcome.add(self._leaving.apply(self.leaving_steps))
-            if self.outcome.failures:
-                return
         if self._unit is not None and self.layout.is_wrapped and self.wanted:
             self.outcome.add(self._unit.ensure())
+            if self.outcome.failures:
+                return
+        if self._leaving is not None and self.leaving_steps:
+            self.outcome.add(self._leaving.apply(self.leaving_steps))
             if self.outcome.failures:
                 return
         self.outcome.add(self._manager.apply(self.steps))
@@ -128,19 +128,41 @@ class Convergence:
     def result(self) -> dict[str, Any]:
         self.outcome.join_moves()
         return {
-            "changed": self.outcome.changed,
+            "changed": self.outcome.changed or self._has_tried(),
             **self.outcome.lists(),
             "nodes": self._nodes(),
-            "reasons": {one.name: one.reason for one in [*self.leaving_steps, *self.steps] if one.reason},
+            "reasons": self._reasons(),
             "reloaded": self.outcome.reloaded,
             "diff": self._difference(),
         }
 
     # parts
 
+    def _reasons(self) -> dict[str, str]:
+        reasons = {step.name: step.reason for step in [*self.leaving_steps, *self.steps] if step.reason}
+        if self._leaving is not None:
+            moving = {step.name for step in self.leaving_steps}.intersection(
+                node.name for node in self.wanted
+            )
+            reasons.update(dict.fromkeys(moving, f"runs under {self._leaving.name} so far"))
+        return reasons
+
+    def _has_tried(self) -> bool:
+        """A start that failed has changed the host too."""
+        return bool(self.outcome.failures) and any(one.changes for one in [*self.leaving_steps, *self.steps])
+
     def _systemd(self, leaving: bool = False) -> Systemd:
         one = self.layout
-        return Systemd(one.fleet, one.kind, one.etc_dir, one.log_dir, one.unit_dir, one.leftovers, leaving)
+        return Systemd(
+            one.fleet,
+            one.kind,
+            one.etc_dir,
+            one.log_dir,
+            one.run_dir,
+            one.unit_dir,
+            one.leftovers,
+            leaving,
+        )
 
     def _multi(self, leaving: bool = False) -> Multi:
         one = self.layout
@@ -177,6 +199,8 @@ class Convergence:
         outcome.add(reconcile.predicted(self.steps))
         if self._unit_change:
             outcome.other.append(self._unit_change)
+        if isinstance(self._manager, Systemd) and self.wanted and self._manager.target_is_amiss():
+            outcome.other.append(self._manager.target)
         if self._masks:
             outcome.other.append("beat masked")
         return outcome
@@ -202,15 +226,15 @@ class Convergence:
     def _difference(self) -> dict[str, dict[str, str]]:
         diff = reconcile.difference(self.steps)
         for name, before in reconcile.difference(self.leaving_steps)["before"].items():
-            own = diff["before"].get(name, "absent")
+            own = diff["before"].get(name, "not running")
             elsewhere = f"{before} under {self._leaving.name if self._leaving else ''}"
-            diff["before"][name] = elsewhere if own in ("absent", "stopped") else f"{own}; {elsewhere}"
+            diff["before"][name] = elsewhere if own == "not running" else f"{own}; {elsewhere}"
             diff["after"].setdefault(name, "absent")
         if self._unit is not None and self._unit_change:
             diff["before"][self._unit.unit] = self._unit.describe()
             diff["after"][self._unit.unit] = self._unit_change
         if self._masks:
-            diff["before"].setdefault("beat", "absent")
+            diff["before"].setdefault("beat", "not running")
             diff["after"]["beat"] = "absent, masked"
         return diff
 

@@ -62,8 +62,7 @@ class Multi(Manager):
     ) -> None:
         """status: reads the records. inside: the unit whose control group the processes must be in.
 
-        leaving: all nodes move to systemd, so what they share with their units (environment files) stays,
-        and processes of those units are not looked at.
+        leaving: all nodes move to systemd, so what they share with their units (environment files) stays.
         """
         self.fleet = fleet
         self.kind = kind
@@ -97,7 +96,7 @@ class Multi(Manager):
         everything = processes.read_many(processes.all_pids())
         mains: dict[str, list[Process]] = {}
         for process in processes.mains(everything, self.fleet, self.run_dir):
-            if not (self.leaving and self._is_in_own_unit(process)):
+            if not self._is_in_own_unit(process):
                 mains.setdefault(str(process.get(processes.NODE)), []).append(process)
         nodenames = {node.name: node.nodename for node in wanted}
         names = {*nodenames, *mains, *self._names_on_disk()}
@@ -145,6 +144,7 @@ class Multi(Manager):
         return processes.is_node(process, self.fleet, node, (self.pidfile(node), nodename))
 
     def _is_in_own_unit(self, process: Process) -> bool:
+        """Such a process is the systemd manager's to look after: a signal would only make it restart."""
         return f"/{unit_name(self.fleet, self.kind, str(process.get(processes.NODE)))}" in process.cgroup
 
     def _is_outside(self, process: Process) -> bool:
@@ -180,10 +180,10 @@ class Multi(Manager):
 
     def _begin(self, job: _Job, outcome: Outcome) -> None:
         action = job.step.action
-        if action == reconcile.ADOPT:
-            self._write_pidfile(job.name, job.processes[0].pid)
+        if action == reconcile.ADOPT and self._adopt(job):
             outcome.adopted.append(job.name)
-        if action in (reconcile.KEEP, reconcile.ADOPT):
+            action = reconcile.KEEP
+        if action == reconcile.KEEP:
             job.to(_STARTING, job.start_timeout)
             job.log_offset = size(self.logfile(job.name))
         elif job.processes:
@@ -235,8 +235,10 @@ class Multi(Manager):
         by_name = {job.name: job for job in ready}
         for steps, launch in self.launcher.launch([job.step for job in ready]):
             for step in steps:
-                by_name[step.name].launch = launch
-                by_name[step.name].to(_STARTING, by_name[step.name].start_timeout)
+                job = by_name[step.name]
+                job.launch = launch
+                # One command starts its nodes one after the other.
+                job.to(_STARTING, job.start_timeout * len(steps))
 
     def _alive(self, jobs: Sequence[_Job]) -> dict[str, Process]:
         """The process of every starting node: its pidfile's or, before that exists, any of its own."""
@@ -260,7 +262,7 @@ class Multi(Manager):
             job.seen = time.monotonic()
         problem = self._not_ready(job, process, reader)
         if not problem:
-            _report(job.step, outcome)
+            _report(job.step, job.launch is not None, outcome)
             job.to(_DONE)
             return
         launched = job.launch is None or job.launch.rc is not None
@@ -329,15 +331,21 @@ class Multi(Manager):
             f"are done, or raise the pool's stop_timeout above its longest task."
         )
 
-    def _write_pidfile(self, node: str, pid: int) -> None:
+    def _adopt(self, job: _Job) -> bool:
+        """Write the lost pidfile again. False when the process has ended meanwhile: it is then restarted."""
+        (process,) = job.processes
+        path = self.pidfile(job.name)
+        try:
+            owner = os.stat(f"{processes.PROC}/{process.pid}")
+        except FileNotFoundError:
+            return False
         os.makedirs(self.run_dir, exist_ok=True)
-        path = self.pidfile(node)
         with open(f"{path}.new", "w", encoding="ascii") as stream:
-            stream.write(f"{pid}\n")
-        owner = os.stat(f"{processes.PROC}/{pid}")
+            stream.write(f"{process.pid}\n")
         if os.geteuid() == 0:
             os.chown(f"{path}.new", owner.st_uid, owner.st_gid)
         os.replace(f"{path}.new", path)
+        return True
 
 
 _NEW, _STOPPING, _STOPPED, _STARTING, _DONE = "new", "stopping", "stopped", "starting", "done"
@@ -391,10 +399,10 @@ class _Reader:
         return self._answer
 
 
-def _report(step: Step, outcome: Outcome) -> None:
+def _report(step: Step, launched: bool, outcome: Outcome) -> None:
     if step.action == reconcile.START:
         outcome.started.append(step.name)
-    elif step.action == reconcile.RESTART:
+    elif step.action == reconcile.RESTART or (step.action == reconcile.ADOPT and launched):
         outcome.restarted.append(step.name)
 
 

@@ -234,8 +234,9 @@ def difference(steps: Sequence[Step]) -> dict[str, dict[str, str]]:
 
 
 def _before(step: Step) -> str:
-    if not step.observed:
-        return "absent"
+    if not any(one.alive or one.state == FAILED for one in step.observed):
+        # The same whether its files are there already or, in check mode, are not.
+        return "not running"
     words = []
     for one in step.observed:
         word = (one.fingerprint or NO_FINGERPRINT) if one.alive else one.state

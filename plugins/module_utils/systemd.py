@@ -133,6 +133,7 @@ class Systemd(Manager):
         kind: str,
         etc_dir: str,
         log_dir: str,
+        run_dir: str,
         unit_dir: str = "/etc/systemd/system",
         leftovers: Sequence[str] = (),
         leaving: bool = False,
@@ -144,6 +145,7 @@ class Systemd(Manager):
         self.kind = kind
         self.etc_dir = etc_dir
         self.log_dir = log_dir
+        self.run_dir = run_dir
         self.unit_dir = unit_dir
         self.leftovers = tuple(leftovers)
         self.leaving = leaving
@@ -174,15 +176,15 @@ class Systemd(Manager):
         listed.update(os.path.basename(path) for path in glob.glob(os.path.join(self.unit_dir, self.pattern)))
         listed.update(self.unit(name) for name in self._env_file_names())
         self.units = self._show([*sorted(listed), self.pattern, self.target])
-        ours = {unit: one for unit, one in self.units.items() if self._is_ours(unit)}
-        found = processes.read_many(
-            _number(one.get("MainPID")) for one in ours.values() if _number(one.get("MainPID"))
-        )
+        units = {unit: one for unit, one in self.units.items() if unit != self.target}
+        pids = {unit: _number(one.get("MainPID")) for unit, one in units.items()}
+        found = processes.read_many(pid for pid in pids.values() if pid)
         observed = []
-        for unit, one in sorted(ours.items()):
-            node = self.node(unit)
-            pid = _number(one.get("MainPID"))
+        for unit, one in sorted(units.items()):
+            node, pid = self.node(unit), pids[unit]
             process = found.get(pid)
+            if self.leaving and not self._is_ours(unit, process):
+                continue
             if process is not None and process.environ is None:
                 raise processes.ProcessError(
                     f"the environment of {unit}'s process {pid} may not be read, so its fingerprint is not "
@@ -204,11 +206,9 @@ class Systemd(Manager):
             )
         return observed
 
-    def _is_ours(self, unit: str) -> bool:
-        if unit == self.target:
-            return False
-        if not self.leaving:
-            return True
+    def _is_ours(self, unit: str, process: processes.Process | None) -> bool:
+        if process is not None and process.get(processes.RUN_DIR):
+            return processes.belongs(process, self.fleet, self.run_dir)
         try:
             with open(os.path.join(self.unit_dir, unit), encoding="utf-8") as stream:
                 return self.etc_dir in stream.read()
@@ -292,19 +292,24 @@ class Systemd(Manager):
             for step in steps
             if self.units[self.unit(step.name)].get("UnitFileState") in NOT_ENABLED
         ]
-        target = self.units.get(self.target, {})
-        has_target = target.get("LoadState") == "loaded"
-        enable_target = has_target and target.get("UnitFileState") == "disabled"
-        if units or enable_target:
-            result = self._systemctl("enable", "--", *units, *([self.target] if enable_target else []))
+        amiss = bool(steps) and self.target_is_amiss()
+        if amiss and self.units[self.target].get("UnitFileState") in NOT_ENABLED:
+            units.append(self.target)
+        if units:
+            result = self._systemctl("enable", "--", *units)
             if result.rc != 0:
                 outcome.failures.append(f"systemd could not enable {', '.join(units)}: {result.text}")
         outcome.enabled += [step.name for step in steps if step.enable]
-        if steps and has_target and target.get("ActiveState") != "active":
+        if amiss:
             self._systemctl("start", "--job-mode=ignore-dependencies", "--", self.target, timeout=60)
-            enable_target = True
-        if enable_target:
             outcome.other.append(self.target)
+
+    def target_is_amiss(self) -> bool:
+        """Whether the fleet's target, where there is one, would not come up at boot or is not up now."""
+        target = self.units.get(self.target, {})
+        if target.get("LoadState") != "loaded":
+            return False
+        return target.get("UnitFileState") in NOT_ENABLED or target.get("ActiveState") != "active"
 
     def _run_jobs(
         self, start: Sequence[Step], restart: Sequence[Step], unready: Sequence[Step], outcome: Outcome

@@ -11,7 +11,8 @@ else it is reloaded, and its ExecReload starts the nodes which a request file na
     Type=oneshot
     RemainAfterExit=yes
     ExecStart=<opt>/bin/celery-multi start
-    ExecReload=/bin/sh -c 'exec <opt>/bin/celery-multi start $$(cat <run>/start.request)'
+    ExecReload=/bin/sh -c 'n=$$(cat <run>/start.request) && rm <run>/start.request \
+                       && exec <opt>/bin/celery-multi start $$n'
     ExecStop=<opt>/bin/celery-multi stopwait
     KillMode=mixed
     TimeoutStartSec=, TimeoutStopSec=   the longest start_timeout and stop_timeout of the nodes
