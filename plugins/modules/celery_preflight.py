@@ -126,9 +126,9 @@ options:
         default: python3
       minimum:
         description:
-          - The oldest version that will do. Celery 5.5 needs 3.8, 5.6 needs 3.9 and 5.7 needs 3.10.
+          - The oldest version that will do. The fleet's runtime and Celery 5.7 need 3.10.
         type: str
-        default: "3.9"
+        default: "3.10"
       variable:
         description: The variable which sets the interpreter, for the report.
         type: str
@@ -273,7 +273,7 @@ def argument_spec() -> dict[str, Any]:
             {
                 **_named(
                     executable={"type": "str", "default": "python3"},
-                    minimum={"type": "str", "default": "3.9"},
+                    minimum={"type": "str", "default": "3.10"},
                     builds={"type": "bool", "default": True},
                 ),
                 "purpose": {"type": "str", "default": "virtualenvs"},
