@@ -172,8 +172,9 @@ class Observer:
         self.read_written()
         problems = self.read_wishes()
         problems += self.look()
-        self.session = self.find()
-        problems += self.port_problems() + self.locked_problems()
+        if 1 <= self.params["port"] <= 65535:
+            self.session = self.find()
+            problems += self.port_problems() + self.locked_problems()
         if self.session:
             try:
                 self.running = self.session.redis.config()
