@@ -21,7 +21,6 @@ _HIDDEN = ("environment", "secrets", "settings")
 
 
 class ActionModule(ActionBase):
-
     def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         variables = task_vars or {}
         result = super().run(tmp, variables)
@@ -55,17 +54,26 @@ class ActionModule(ActionBase):
         return result
 
     def _module(self, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
-        return t.cast("dict[str, t.Any]", self._execute_module(
-            module_name="celeryops.fleet.celery_release", module_args=dict(arguments), task_vars=variables,
-        ))
+        return t.cast(
+            "dict[str, t.Any]",
+            self._execute_module(
+                module_name="celeryops.fleet.celery_release",
+                module_args=dict(arguments),
+                task_vars=variables,
+            ),
+        )
 
     def _send(
-        self, arguments: dict[str, t.Any], shipment: dict[str, t.Any], variables: dict[str, t.Any],
+        self,
+        arguments: dict[str, t.Any],
+        shipment: dict[str, t.Any],
+        variables: dict[str, t.Any],
     ) -> dict[str, t.Any]:
         return self._module(dict(arguments, shipment=pack([json.dumps(shipment)])), variables)
 
     def _shipment(
-        self, arguments: dict[str, t.Any],
+        self,
+        arguments: dict[str, t.Any],
     ) -> tuple[dict[str, t.Any], list[archive.Entry], dict[str, bytes]]:
         source = release.check_source(arguments.get("source") or {})
         runtime = release.runtime_files(_RUNTIME)
@@ -76,12 +84,16 @@ class ActionModule(ActionBase):
             entries = archive.collect(self._local(source["path"]), source.get("exclude", ()))
             names = {entry.name for entry in entries}
             # What cannot be installed is better known before anything is sent.
-            release.find_requirements(names.__contains__, source.get("requirements", ()), source.get("subfolder", ""))
+            release.find_requirements(
+                names.__contains__, source.get("requirements", ()), source.get("subfolder", "")
+            )
         elif source["type"] == "package":
             entries = self._package_files(source)
         if entries:
             options = release.build_options(
-                arguments.get("python") or "", release.as_list(arguments.get("packages")), source,
+                arguments.get("python") or "",
+                release.as_list(arguments.get("packages")),
+                source,
             )
             shipment.update(ships=True, digest=archive.digest(entries, source["type"], options))
         return shipment, entries, runtime
@@ -91,7 +103,9 @@ class ActionModule(ActionBase):
         if "wheel" in source:
             wheel = self._local(source["wheel"])
             if not wheel.endswith(".whl") or not os.path.isfile(wheel):
-                raise release.ReleaseError(f"source.wheel {wheel} is no wheel file on the controller: correct it")
+                raise release.ReleaseError(
+                    f"source.wheel {wheel} is no wheel file on the controller: correct it"
+                )
             entries[os.path.basename(wheel)] = wheel
         if "requirements_file" in source:
             path = self._local(source["requirements_file"])
@@ -121,18 +135,29 @@ class ActionModule(ActionBase):
         return str(remote)
 
     def _install(self, packages: list[str], variables: dict[str, t.Any]) -> dict[str, t.Any]:
-        return t.cast("dict[str, t.Any]", self._execute_module(
-            module_name="ansible.legacy.apt", task_vars=variables,
-            # A fresh image has no package lists; a day-old list is good enough.
-            module_args={"name": packages, "state": "present", "update_cache": True, "cache_valid_time": 86400,
-                         "install_recommends": False},
-        ))
+        return t.cast(
+            "dict[str, t.Any]",
+            self._execute_module(
+                module_name="ansible.legacy.apt",
+                task_vars=variables,
+                # A fresh image has no package lists; a day-old list is good enough.
+                module_args={
+                    "name": packages,
+                    "state": "present",
+                    "update_cache": True,
+                    "cache_valid_time": 86400,
+                    "install_recommends": False,
+                },
+            ),
+        )
 
 
 def _requirement_files(path: str) -> dict[str, str]:
     """Return a requirements file and all that it includes, by their names seen from its folder."""
     if not os.path.isfile(path):
-        raise release.ReleaseError(f"source.requirements_file {path} does not exist on the controller: correct it")
+        raise release.ReleaseError(
+            f"source.requirements_file {path} does not exist on the controller: correct it"
+        )
     folder, files = os.path.dirname(path), {}
     waiting = [os.path.basename(path)]
     while waiting:

@@ -1,5 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Render the templates of a host_files task on the controller and send all contents in one round trip."""
+
 from __future__ import annotations
 
 import json
@@ -21,7 +22,6 @@ _MANAGED = "Ansible managed: changes made here are overwritten"
 
 
 class ActionModule(ActionBase):
-
     def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         variables = task_vars or {}
         result = super().run(tmp, variables)
@@ -31,11 +31,17 @@ class ActionModule(ActionBase):
         for entry in arguments.get("files") or []:
             entry = dict(entry)
             contents.append(self._content(entry, variables))
-            files.append({key: value for key, value in entry.items() if key not in ("template", "content", "vars")})
+            files.append(
+                {key: value for key, value in entry.items() if key not in ("template", "content", "vars")}
+            )
         arguments.update(files=files, contents=pack(contents))
-        result.update(self._execute_module(
-            module_name="celeryops.fleet.host_files", module_args=arguments, task_vars=variables,
-        ))
+        result.update(
+            self._execute_module(
+                module_name="celeryops.fleet.host_files",
+                module_args=arguments,
+                task_vars=variables,
+            )
+        )
         return result
 
     def _content(self, entry: dict[str, t.Any], variables: dict[str, t.Any]) -> str:
@@ -46,15 +52,23 @@ class ActionModule(ActionBase):
         if template is not None:
             return self._render(template, to_text(dest), entry.get("vars") or {}, variables)
         # Ansible turns text that looks like a list or dictionary into one.
-        return str(content) if isinstance(content, str) else json.dumps(content, sort_keys=True, indent=2) + "\n"
+        return (
+            str(content) if isinstance(content, str) else json.dumps(content, sort_keys=True, indent=2) + "\n"
+        )
 
     def _render(
-        self, template: str, dest: str, extra: dict[str, t.Any], variables: dict[str, t.Any],
+        self,
+        template: str,
+        dest: str,
+        extra: dict[str, t.Any],
+        variables: dict[str, t.Any],
     ) -> str:
         try:
             source = self._find_needle("templates", template)
         except AnsibleError as error:
-            raise AnsibleActionFail(f"template {template} of {dest} is not found: {to_text(error)}") from error
+            raise AnsibleActionFail(
+                f"template {template} of {dest} is not found: {to_text(error)}"
+            ) from error
         folders = list(variables.get("ansible_search_path") or [])
         folders += [self._loader.get_basedir(), os.path.dirname(source)]
         searchpath = [path for folder in folders for path in (os.path.join(folder, "templates"), folder)]
@@ -65,7 +79,8 @@ class ActionModule(ActionBase):
         with open(source, encoding="utf-8") as stream:
             text = stream.read()
         options: dict[str, t.Any] = {
-            "escape_backslashes": False, "overrides": {"trim_blocks": True, "lstrip_blocks": False},
+            "escape_backslashes": False,
+            "overrides": {"trim_blocks": True, "lstrip_blocks": False},
         }
         try:
             if trust_as_template:
@@ -78,12 +93,18 @@ class ActionModule(ActionBase):
         return "" if rendered is None else str(to_text(rendered, nonstring="simplerepr"))
 
     def _render_before_2_19(
-        self, text: str, searchpath: list[str], known: dict[str, t.Any], options: dict[str, t.Any],
+        self,
+        text: str,
+        searchpath: list[str],
+        known: dict[str, t.Any],
+        options: dict[str, t.Any],
     ) -> t.Any:
         """There only do_template, in an environment of text, leaves what looks like Python data as text."""
         from ansible.template import AnsibleEnvironment
 
         templar = self._templar.copy_with_new_env(
-            environment_class=AnsibleEnvironment, searchpath=searchpath, available_variables=known,
+            environment_class=AnsibleEnvironment,
+            searchpath=searchpath,
+            available_variables=known,
         )
         return templar.do_template(text, preserve_trailing_newlines=True, **options)

@@ -3,6 +3,7 @@
 
 The controller lists, digests and packs; the host unpacks.
 """
+
 from __future__ import annotations
 
 import fnmatch
@@ -19,8 +20,20 @@ import typing as t
 
 # Never part of a release, whatever the project says: version control, caches, another machine's virtualenv.
 ALWAYS_EXCLUDED = (
-    ".git", ".hg", ".svn", "__pycache__", "*.pyc", "*.pyo", ".venv", "venv", ".tox", ".nox", ".mypy_cache",
-    ".pytest_cache", ".ruff_cache", "node_modules",
+    ".git",
+    ".hg",
+    ".svn",
+    "__pycache__",
+    "*.pyc",
+    "*.pyo",
+    ".venv",
+    "venv",
+    ".tox",
+    ".nox",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    "node_modules",
 )
 
 
@@ -71,7 +84,9 @@ def collect(root: str, exclude: t.Sequence[str] = ()) -> list[Entry]:
         patterns.append(pattern if inside.startswith(os.pardir) else "/" + inside)
     entries = [_entry(root, name) for name in sorted(_names(root, "", patterns))]
     if not entries:
-        raise ArchiveError(f"source folder {root} holds no file to deploy: check source.path and source.exclude")
+        raise ArchiveError(
+            f"source folder {root} holds no file to deploy: check source.path and source.exclude"
+        )
     return entries
 
 
@@ -143,7 +158,7 @@ def read(entry: Entry) -> bytes:
 
 
 def digest(entries: t.Iterable[Entry], *inputs: str) -> str:
-    """Return one SHA-256 for names, contents, links and executable bits; times and owners have no part in it."""
+    """Return one SHA-256 for names, contents, links and executable bits, whatever times and owners are."""
     total = hashlib.sha256()
     for text in inputs:
         total.update(b"input\0" + text.encode("utf-8") + b"\0")
@@ -156,8 +171,9 @@ def digest(entries: t.Iterable[Entry], *inputs: str) -> str:
 
 def write_tar(entries: t.Iterable[Entry], target: t.BinaryIO) -> None:
     """Write a compressed tar whose bytes depend on names and contents alone."""
-    with gzip.GzipFile(filename="", mode="wb", fileobj=target, compresslevel=6, mtime=0) as packed, \
-            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    with gzip.GzipFile(
+        filename="", mode="wb", fileobj=target, compresslevel=6, mtime=0
+    ) as packed, tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for entry in entries:
             info = tarfile.TarInfo(entry.name)
             info.mode = 0o755 if entry.executable else 0o644
@@ -176,7 +192,9 @@ def extract(path: str, target: str) -> None:
         for info in tar:
             parts = info.name.split("/")
             if info.name.startswith("/") or ".." in parts or not info.name:
-                raise ArchiveError(f"the archive names {info.name!r}, outside of the release: it was not unpacked")
+                raise ArchiveError(
+                    f"the archive names {info.name!r}, outside of the release: it was not unpacked"
+                )
             place = os.path.join(target, *parts)
             os.makedirs(os.path.dirname(place), exist_ok=True)
             if info.issym():
@@ -184,7 +202,9 @@ def extract(path: str, target: str) -> None:
                 continue
             source = tar.extractfile(info)
             if source is None:
-                raise ArchiveError(f"the archive holds {info.name!r}, neither file nor link: it was not unpacked")
+                raise ArchiveError(
+                    f"the archive holds {info.name!r}, neither file nor link: it was not unpacked"
+                )
             # O_EXCL: a link unpacked before must not lead the next file out of the folder.
             handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, info.mode & 0o755)
             with os.fdopen(handle, "wb") as stream:

@@ -4,6 +4,7 @@
 No symbolic link is ever followed when a mode, an owner or contents are set: some of the folders belong to
 the service user, who could otherwise point root at another file.
 """
+
 from __future__ import annotations
 
 import base64
@@ -85,8 +86,13 @@ def find_gid(group: str | None) -> int | None:
 
 def _kind(mode: int) -> str:
     for test, name in (
-        (stat.S_ISREG, "file"), (stat.S_ISDIR, "directory"), (stat.S_ISLNK, "link"), (stat.S_ISSOCK, "socket"),
-        (stat.S_ISFIFO, "fifo"), (stat.S_ISCHR, "device"), (stat.S_ISBLK, "device"),
+        (stat.S_ISREG, "file"),
+        (stat.S_ISDIR, "directory"),
+        (stat.S_ISLNK, "link"),
+        (stat.S_ISSOCK, "socket"),
+        (stat.S_ISFIFO, "fifo"),
+        (stat.S_ISCHR, "device"),
+        (stat.S_ISBLK, "device"),
     ):
         if test(mode):
             return name
@@ -121,9 +127,7 @@ class Converger:
         if found is not None and stat.S_ISLNK(found.st_mode) and os.path.isdir(path):
             return  # An operator's link to another disk: the folder behind it is the operator's to own.
         if found is not None and not stat.S_ISDIR(found.st_mode):
-            raise FilesError(
-                f"{path} is a {_kind(found.st_mode)} where a directory is wanted: move it away"
-            )
+            raise FilesError(f"{path} is a {_kind(found.st_mode)} where a directory is wanted: move it away")
         wanted = self._attributes(path, mode, owner, group)
         if found is None:
             self._note(path, {"state": "absent"}, dict(wanted.shown, state="directory"))
@@ -136,7 +140,12 @@ class Converger:
         self._converge_attributes(path, found, wanted, os.O_DIRECTORY)
 
     def file(
-        self, dest: str, content: str, mode: int, owner: str | None = None, group: str | None = None,
+        self,
+        dest: str,
+        content: str,
+        mode: int,
+        owner: str | None = None,
+        group: str | None = None,
         secret: bool = False,
     ) -> None:
         dest = check_path(dest)
@@ -202,10 +211,14 @@ class Converger:
 
     def _note(self, path: str, before: dict[str, t.Any], after: dict[str, t.Any]) -> None:
         self.changed_paths.append(path)
-        self.diffs.append({
-            "before_header": path, "after_header": path,
-            "before": _as_lines(before), "after": _as_lines(after),
-        })
+        self.diffs.append(
+            {
+                "before_header": path,
+                "after_header": path,
+                "before": _as_lines(before),
+                "after": _as_lines(after),
+            }
+        )
 
     def _note_content(self, path: str, before: bytes | None, after: bytes, secret: bool) -> None:
         entry: dict[str, t.Any] = {"before_header": path + " (content)", "after_header": path + " (content)"}
@@ -249,8 +262,10 @@ class Converger:
     @staticmethod
     def _shown(found: os.stat_result) -> dict[str, t.Any]:
         return {
-            "state": _kind(found.st_mode), "mode": f"{stat.S_IMODE(found.st_mode):04o}",
-            "owner": user_name(found.st_uid), "group": group_name(found.st_gid),
+            "state": _kind(found.st_mode),
+            "mode": f"{stat.S_IMODE(found.st_mode):04o}",
+            "owner": user_name(found.st_uid),
+            "group": group_name(found.st_gid),
         }
 
     def _converge_attributes(self, path: str, found: os.stat_result, wanted: _Attributes, flags: int) -> None:
@@ -282,15 +297,17 @@ class Converger:
 
     @staticmethod
     def _write(dest: str, data: bytes, wanted: _Attributes, found: os.stat_result | None) -> None:
-        """Write beside and rename over: with its final mode and owner, a reader meets the old or the new file.
+        """Write beside, with the final mode and owner, and rename over: a reader meets the old or the new.
 
         module.atomic_move would first lend the new contents the old file's mode, or that of what an old link
         points at: too open for a secret.
         """
         if found is not None:  # What is not asked for stays as it was.
             wanted = _Attributes(
-                wanted.mode, found.st_uid if wanted.uid is None else wanted.uid,
-                found.st_gid if wanted.gid is None else wanted.gid, wanted.shown,
+                wanted.mode,
+                found.st_uid if wanted.uid is None else wanted.uid,
+                found.st_gid if wanted.gid is None else wanted.gid,
+                wanted.shown,
             )
         directory, name = os.path.split(dest)
         handle, temporary = tempfile.mkstemp(prefix="." + name + ".", suffix=".tmp", dir=directory)

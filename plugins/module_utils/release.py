@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a release is: its sources, its version, its folder, and which old ones may go. Decisions only, no host."""
+"""What a release is: its sources, its version, its folder, and which old ones may go. No host is touched."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def check_source(source: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
             "source.requirements_file (files of the controller)"
         )
     if kind == "existing" and not os.path.isabs(given["prefix"]):
-        raise ReleaseError(f"source.prefix is {given['prefix']!r}: give the absolute path of the folder above bin/")
+        raise ReleaseError(
+            f"source.prefix is {given['prefix']!r}: give the absolute path of the folder above bin/"
+        )
     for key in ("subfolder", "requirements"):
         for name in as_list(given.get(key)):
             if os.path.isabs(name) or ".." in name.split("/"):
@@ -92,8 +94,11 @@ def check_version(version: str) -> str:
 def build_options(python: str, packages: t.Sequence[str], source: t.Mapping[str, t.Any]) -> str:
     """Return what besides the source decides what gets built, as canonical text; "" when all is default."""
     options = {
-        "python": python, "packages": sorted(packages), "requirement": source.get("requirement"),
-        "requirements": source.get("requirements"), "subfolder": source.get("subfolder"),
+        "python": python,
+        "packages": sorted(packages),
+        "requirement": source.get("requirement"),
+        "requirements": source.get("requirements"),
+        "subfolder": source.get("subfolder"),
     }
     given = {key: value for key, value in options.items() if value}
     return json.dumps(given, sort_keys=True) if given else ""
@@ -131,17 +136,20 @@ def git_environment(repo: str) -> tuple[str, dict[str, str]]:
     if full:
         root, real = plain, full
         environment.update(
-            GIT_CONFIG_COUNT="1", GIT_CONFIG_KEY_0=f"url.{real}.insteadOf", GIT_CONFIG_VALUE_0=root,
+            GIT_CONFIG_COUNT="1",
+            GIT_CONFIG_KEY_0=f"url.{real}.insteadOf",
+            GIT_CONFIG_VALUE_0=root,
         )
     return plain, environment
 
 
 def pick_commit(listing: str, wanted: str) -> str:
     """Return the commit that C(git ls-remote) shows for a branch, tag or HEAD; "" when it shows none."""
-    found = dict(reversed(line.split("\t", 1)) for line in listing.splitlines() if "\t" in line)
+    lines = (line.partition("\t") for line in listing.splitlines())
+    found = {name: commit for commit, _tab, name in lines}
     for name in (f"refs/tags/{wanted}^{{}}", f"refs/tags/{wanted}", f"refs/heads/{wanted}", wanted):
         if name in found:
-            return t.cast(str, found[name])
+            return found[name]
     return ""
 
 
@@ -150,7 +158,9 @@ def pick_commit(listing: str, wanted: str) -> str:
 
 def wants_hashes(requirements: str) -> bool:
     """Tell whether a requirements file pins hashes: then everything it installs must carry one."""
-    lines = (line.split(" #", 1)[0] for line in requirements.splitlines() if not line.lstrip().startswith("#"))
+    lines = (
+        line.split(" #", 1)[0] for line in requirements.splitlines() if not line.lstrip().startswith("#")
+    )
     return any(re.search(r"(^|\s)--hash[=\s]", line) for line in lines)
 
 
@@ -164,7 +174,9 @@ def included_files(requirements: str) -> list[str]:
     return found
 
 
-def find_requirements(present: t.Callable[[str], bool], wanted: t.Sequence[str], subfolder: str = "") -> list[str]:
+def find_requirements(
+    present: t.Callable[[str], bool], wanted: t.Sequence[str], subfolder: str = ""
+) -> list[str]:
     """Return what to install from the source: names of files, or folders that are projects themselves.
 
     present tells whether the source holds a file of that name. wanted is the user's list; without one the
@@ -196,15 +208,20 @@ _PROJECT = ("pyproject.toml", "setup.py")
 INSTALL_FILE = "celeryops-install.txt"
 
 PIP_TO_UV = {
-    "index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS",
-    "trusted-host": "UV_INSECURE_HOST", "cert": "SSL_CERT_FILE", "no-index": "UV_NO_INDEX", "proxy": "ALL_PROXY",
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "trusted-host": "UV_INSECURE_HOST",
+    "cert": "SSL_CERT_FILE",
+    "no-index": "UV_NO_INDEX",
+    "proxy": "ALL_PROXY",
 }
 
 
 def uv_environment(environment: t.Mapping[str, str], pip: t.Mapping[str, str]) -> dict[str, str]:
     """Return what uv needs to be told of the host's pip settings, which it does not read.
 
-    environment: the host's own; pip: settings from pip's configuration files, whose keys are pip's option names.
+    environment: the host's own; pip: settings from pip's configuration files, by pip's option names.
     What is set for uv itself is left to it.
     """
     settings = dict(pip)
@@ -249,20 +266,21 @@ def judge_installed(found: t.Mapping[str, t.Any], where: str) -> list[str]:
     celery = numbers(found["celery"])
     if not found.get("redis"):
         raise ReleaseError(
-            f"{where} has Celery {found['celery']} but not the redis client ({found.get('error') or 'not found'}): "
+            f"{where} has Celery {found['celery']} but not the redis client "
+            f"({found.get('error') or 'not found'}): "
             "require celery[redis] instead of celery"
         )
     if celery < MIN_CELERY:
         raise ReleaseError(
-            f"{where} has Celery {found['celery']}: the fleet needs {MIN_CELERY[0]}.{MIN_CELERY[1]} or newer. "
-            "Raise the version in what the application requires"
+            f"{where} has Celery {found['celery']}: the fleet needs {MIN_CELERY[0]}.{MIN_CELERY[1]} "
+            "or newer. Raise the version in what the application requires"
         )
     judge_python(found["python"], where)
     needed = max((need for known, need in CELERY_PYTHON.items() if celery >= known), default=MIN_PYTHON)
     if numbers(found["python"]) < needed:
         raise ReleaseError(
-            f"Celery {found['celery']} in {where} needs Python {needed[0]}.{needed[1]}, found {found['python']}: "
-            "build with a newer Python (celery_app_python) or require an older Celery"
+            f"Celery {found['celery']} in {where} needs Python {needed[0]}.{needed[1]}, found "
+            f"{found['python']}: build with a newer Python (celery_app_python) or require an older Celery"
         )
     if celery >= FIRST_UNKNOWN_CELERY:
         return [f"Celery {found['celery']} in {where} is newer than this collection knows (5.5 to 5.7)"]
@@ -301,7 +319,7 @@ def tail(text: str, lines: int = 60) -> str:
 
 
 class Kept(t.NamedTuple):
-    """A release folder as found. stamp: when it was built or last activated (ISO 8601); "" when unfinished."""
+    """A release folder as found. stamp: when it was built or activated (ISO 8601); "" when unfinished."""
 
     version: str
     stamp: str
@@ -322,7 +340,7 @@ def plan_prune(found: t.Sequence[Kept], protected: t.Collection[str], keep: int)
 
 
 def step_argv(argv: t.Sequence[str], bin_dir: str, present: t.Callable[[str], bool]) -> list[str]:
-    """Return a step's command with its program found: a script for the release's Python, or a program in its bin."""
+    """Return a step's command with its program found: the release's Python, or what its bin holds."""
     first = argv[0]
     if first.endswith(".py"):
         return [os.path.join(bin_dir, "python"), *argv]
@@ -343,7 +361,7 @@ def python_wrapper(python: str) -> str:
 
 
 def runtime_files(root: str) -> dict[str, bytes]:
-    """Return the runtime as it stands on a host: the package and the metadata that makes it a plugin of Celery."""
+    """Return the runtime as it stands on a host: the package, and what makes it a plugin of Celery."""
     files: dict[str, bytes] = {}
     for folder, folders, names in os.walk(os.path.join(root, "celeryops")):
         folders[:] = sorted(name for name in folders if name != "__pycache__")

@@ -1,9 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Run an application of a release as its workers will: as their user, in their folder, with their environment."""
+"""Run the application of a release as its workers will: their user, their folder, their environment."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -35,8 +34,17 @@ class Application:
     settings: what the fleet's settings file will hold.
     """
 
-    def __init__(self, name: str, path: str, chdir: str, runtime: str, user: str, environment: t.Mapping[str, t.Any],
-                 secrets: t.Mapping[str, t.Any], settings: t.Mapping[str, t.Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        path: str,
+        chdir: str,
+        runtime: str,
+        user: str,
+        environment: t.Mapping[str, t.Any],
+        secrets: t.Mapping[str, t.Any],
+        settings: t.Mapping[str, t.Any],
+    ) -> None:
         self.name = name
         self.path = path
         self.chdir = chdir
@@ -63,19 +71,20 @@ class Application:
             report = json.loads(done.stdout)
         except ValueError:
             report = {}
+        version = os.path.basename(self.path)
         if done.returncode == 0 and report.get("ok"):
             return t.cast("dict[str, t.Any]", report)
         if report.get("errors"):
             raise ReleaseError(
-                f"the application {self.name} of release {os.path.basename(self.path)} cannot run in this fleet:\n"
+                f"the application {self.name} of release {version} cannot run in this fleet:\n"
                 + "\n".join(f"- {self._scrub(text)}" for text in report["errors"])
             )
         raise ReleaseError(
-            f"the application {self.name} of release {os.path.basename(self.path)} does not import. Its own words:\n"
+            f"the application {self.name} of release {version} does not import. Its own words:\n"
             f"{tail(self._scrub(own_traceback(done.stderr or done.stdout))) or 'nothing'}\n"
-            f"It ran in {self.chdir} as user {self.user or 'of this play'} with {self._python}. Correct the code or "
-            "its requirements, celery_app (the import path), source.subfolder (the folder it is imported from), or "
-            "celery_environment (variables it needs). The active release was left as it is."
+            f"It ran in {self.chdir} as user {self.user or 'of this play'} with {self._python}. Correct "
+            "the code or its requirements, celery_app (the import path), source.subfolder (the folder it is "
+            "imported from), or celery_environment (its variables). The active release was left as it is."
         )
 
     def once(self, step: t.Mapping[str, t.Any], timeout: float) -> dict[str, t.Any]:
@@ -83,24 +92,40 @@ class Application:
         version = os.path.basename(self.path)
         argv = step_argv(step["argv"], os.path.join(self.path, "bin"), os.path.exists)
         done = self._run(
-            [self._python, "-m", "celeryops", "once", "--name", step["name"], "--release", version,
-             "--timeout", f"{timeout:g}", *(["-A", self.name] if self.name else []), "--", *argv],
+            [
+                self._python,
+                "-m",
+                "celeryops",
+                "once",
+                "--name",
+                step["name"],
+                "--release",
+                version,
+                "--timeout",
+                f"{timeout:g}",
+                *(["-A", self.name] if self.name else []),
+                "--",
+                *argv,
+            ],
             timeout + _ANSWER_SECONDS,
         )
-        with contextlib.suppress(ValueError):
+        try:
             answer = json.loads(done.stdout)
-            if done.returncode == 0:
-                return dict(answer, output=tail(self._scrub(done.stderr), 20))
-            if not answer.get("ran"):
-                raise ReleaseError(
-                    f"the step {step['name']!r} of release {version} failed with code {answer.get('rc')} on host "
-                    f"{answer.get('host')}, which ran it for the fleet: see the error of that host"
-                )
+        except ValueError:
+            answer = {}
+        if answer and done.returncode == 0:
+            return dict(answer, output=tail(self._scrub(done.stderr), 20))
+        if answer and not answer.get("ran"):
+            raise ReleaseError(
+                f"the step {step['name']!r} of release {version} failed with code {answer.get('rc')} on host "
+                f"{answer.get('host')}, which ran it for the fleet: see the error of that host"
+            )
+        words = tail(self._scrub(done.stderr if answer else done.stderr + done.stdout))
         raise ReleaseError(
             f"the step {step['name']!r} ({' '.join(step['argv'])}) of release {version} failed with code "
-            f"{done.returncode}. Its output:\n{tail(self._scrub(done.stderr + done.stdout))}\n"
-            "Correct what it says and run the play again: the step is tried anew, and the active release was left "
-            "as it is."
+            f"{done.returncode}. Its output:\n{words or 'none'}\n"
+            "Correct what it says and run the play again: the step is tried anew, and the active release was "
+            "left as it is."
         )
 
     @property
@@ -112,8 +137,10 @@ class Application:
 
     def _run(self, argv: t.Sequence[str], timeout: float) -> subprocess.CompletedProcess[str]:
         if not os.path.isdir(self.chdir):
-            raise ReleaseError(f"the folder {self.chdir}, where the application is to run, does not exist: "
-                               "correct source.subfolder or source.chdir")
+            raise ReleaseError(
+                f"the folder {self.chdir}, where the application is to run, does not exist: "
+                "correct source.subfolder or source.chdir"
+            )
         try:
             change = become(self.user)
             environment = clean_environment(self.user)
@@ -127,8 +154,16 @@ class Application:
         try:
             environment["CELERYOPS_SETTINGS"] = self._write_settings(scratch)
             return subprocess.run(
-                list(argv), cwd=self.chdir, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
-                text=True, errors="replace", timeout=timeout, preexec_fn=change, check=False,
+                list(argv),
+                cwd=self.chdir,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+                preexec_fn=change,
+                check=False,
             )
         except subprocess.TimeoutExpired as error:
             raise ReleaseError(

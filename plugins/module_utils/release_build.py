@@ -70,8 +70,14 @@ class Log:
 class Runner:
     """Runs the commands of a build with the host's own environment (proxies, indexes, certificates)."""
 
-    def __init__(self, log: Log, timeout: float, lock: int, environment: t.Mapping[str, str],
-                 secrets: t.Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        log: Log,
+        timeout: float,
+        lock: int,
+        environment: t.Mapping[str, str],
+        secrets: t.Collection[str] = (),
+    ) -> None:
         self._log = log
         self._timeout = timeout
         self._lock = lock
@@ -81,16 +87,28 @@ class Runner:
         for name in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "__PYVENV_LAUNCHER__"):
             self.environment.pop(name, None)
 
-    def run(self, argv: t.Sequence[str], doing: str, cwd: str = "/", extra: t.Mapping[str, str] | None = None,
-            tolerate: bool = False) -> str:
+    def run(
+        self,
+        argv: t.Sequence[str],
+        doing: str,
+        cwd: str = "/",
+        extra: t.Mapping[str, str] | None = None,
+        tolerate: bool = False,
+    ) -> str:
         """Run a command and return its output; raise with that output when it fails, unless tolerated."""
         self._log.say("+ " + " ".join(argv))
         start = self._log.stream.tell()
         try:
             process = subprocess.Popen(
-                list(argv), cwd=cwd, env=dict(self.environment, **(extra or {})), stdin=subprocess.DEVNULL,
-                stdout=self._log.stream, stderr=subprocess.STDOUT, pass_fds=(self._lock,),
-                start_new_session=True, preexec_fn=_die_with_parent,
+                list(argv),
+                cwd=cwd,
+                env=dict(self.environment, **(extra or {})),
+                stdin=subprocess.DEVNULL,
+                stdout=self._log.stream,
+                stderr=subprocess.STDOUT,
+                pass_fds=(self._lock,),
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
         except OSError as error:
             raise ReleaseError(f"{doing}: {argv[0]} cannot be run: {error.strerror}") from None
@@ -103,7 +121,8 @@ class Runner:
             if isinstance(error, subprocess.TimeoutExpired):
                 raise ReleaseError(
                     f"{doing} took longer than {self._timeout:g} s and was ended: raise "
-                    f"celery_app_build_timeout, or see what it waits for in {self._log.path}\n{self._output(start)}"
+                    f"celery_app_build_timeout, or see what it waits for in {self._log.path}\n"
+                    f"{self._output(start)}"
                 ) from None
             raise
         output = self._output(start)
@@ -150,10 +169,11 @@ def find_python(wanted: str) -> dict[str, t.Any]:
 
 
 def describe(python: str) -> dict[str, t.Any]:
-    """Ask an interpreter for its version and path; empty when it does not answer (a shim without a version)."""
+    """Ask an interpreter for its version and path; empty when it does not answer, as a shim may."""
     try:
-        done = subprocess.run([python, "-I", "-c", _DESCRIBE], capture_output=True, text=True, timeout=30,
-                              check=False)
+        done = subprocess.run(
+            [python, "-I", "-c", _DESCRIBE], capture_output=True, text=True, timeout=30, check=False
+        )
         return t.cast("dict[str, t.Any]", json.loads(done.stdout)) if done.returncode == 0 else {}
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return {}
@@ -163,7 +183,11 @@ def inspect(python: str) -> dict[str, t.Any]:
     """Return the versions of Python, Celery and redis behind an interpreter, without writing a file there."""
     try:
         done = subprocess.run(
-            [python, "-B", "-I", "-c", _INSPECT], capture_output=True, text=True, timeout=120, check=False,
+            [python, "-B", "-I", "-c", _INSPECT],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         return t.cast("dict[str, t.Any]", json.loads(done.stdout))
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
@@ -192,8 +216,13 @@ def missing_prerequisites(kind: str, installer: str, python: t.Mapping[str, t.An
 
 def pip_settings() -> dict[str, str]:
     """Return what the host's pip configuration files say, the most specific last."""
-    files = ["/etc/xdg/pip/pip.conf", "/etc/pip.conf", os.path.expanduser("~/.pip/pip.conf"),
-             os.path.expanduser("~/.config/pip/pip.conf"), os.environ.get("PIP_CONFIG_FILE", "")]
+    files = [
+        "/etc/xdg/pip/pip.conf",
+        "/etc/pip.conf",
+        os.path.expanduser("~/.pip/pip.conf"),
+        os.path.expanduser("~/.config/pip/pip.conf"),
+        os.environ.get("PIP_CONFIG_FILE", ""),
+    ]
     settings: dict[str, str] = {}
     for path in files:
         parser = configparser.RawConfigParser()
@@ -210,7 +239,9 @@ def installer_environment(installer: str, index_url: str, cache_dir: str) -> dic
     environment = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
     if installer == "uv":
         environment = {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}
-        if not any(os.path.exists(os.path.expanduser(path)) for path in ("/etc/uv/uv.toml", "~/.config/uv/uv.toml")):
+        if not any(
+            os.path.exists(os.path.expanduser(path)) for path in ("/etc/uv/uv.toml", "~/.config/uv/uv.toml")
+        ):
             environment.update(release.uv_environment(os.environ, pip_settings()))
     if index_url:
         environment["UV_DEFAULT_INDEX" if installer == "uv" else "PIP_INDEX_URL"] = index_url
@@ -232,11 +263,17 @@ def resolve_commit(repo: str, wanted: str) -> str:
     environment.setdefault("GIT_SSH_COMMAND", os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"))
     try:
         done = subprocess.run(
-            ["git", "ls-remote", "--", plain, wanted, f"refs/tags/{wanted}^{{}}"], capture_output=True, text=True,
-            env=dict(os.environ, **environment), timeout=120, check=False,
+            ["git", "ls-remote", "--", plain, wanted, f"refs/tags/{wanted}^{{}}"],
+            capture_output=True,
+            text=True,
+            env=dict(os.environ, **environment),
+            timeout=120,
+            check=False,
         )
     except subprocess.TimeoutExpired:
-        raise ReleaseError(f"git got no answer from {plain} within 120 s: check the network and the URL") from None
+        raise ReleaseError(
+            f"git got no answer from {plain} within 120 s: check the network and the URL"
+        ) from None
     if done.returncode:
         raise ReleaseError(
             f"git cannot read {plain}: {release.scrub(done.stderr, [repo]).strip()}\n"
@@ -251,17 +288,24 @@ def resolve_commit(repo: str, wanted: str) -> str:
 
 
 def clone(runner: Runner, repo: str, commit: str, target: str) -> None:
-    """Fetch one commit, without its history where the server allows; leave no .git, which may hold credentials."""
+    """Fetch one commit, without its history if the server can; leave no .git: it may hold credentials."""
     plain, environment = release.git_environment(repo)
     environment.setdefault("GIT_SSH_COMMAND", os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"))
 
     def git(*arguments: str, tolerate: bool = False) -> str:
-        return runner.run(["git", "-c", "advice.detachedHead=false", *arguments], f"fetching {plain}",
-                          cwd=target, extra=environment, tolerate=tolerate)
+        return runner.run(
+            ["git", "-c", "advice.detachedHead=false", *arguments],
+            f"fetching {plain}",
+            cwd=target,
+            extra=environment,
+            tolerate=tolerate,
+        )
 
     git("init", "--quiet", ".")
     git("fetch", "--quiet", "--depth", "1", "--", plain, commit, tolerate=True)
-    if git("cat-file", "-t", commit, tolerate=True).strip() != "commit":  # A server that hands out branches only.
+    if (
+        git("cat-file", "-t", commit, tolerate=True).strip() != "commit"
+    ):  # A server that hands out branches only.
         git("fetch", "--quiet", "--tags", "--", plain, "+refs/*:refs/origin/*")
     git("checkout", "--quiet", commit)
     if os.path.exists(os.path.join(target, ".gitmodules")):
@@ -272,7 +316,6 @@ def clone(runner: Runner, repo: str, commit: str, target: str) -> None:
             folders.remove(".git")
         if ".git" in names:
             os.unlink(os.path.join(folder, ".git"))
-
 
 
 # -- the whole build ------------------------------------------------------------------------------
@@ -345,8 +388,10 @@ def _install(plan: Plan, runner: Runner, code: str) -> None:
         install(arguments, ", ".join(files))
     for name in projects:
         # A folder has no hash; all it needs came from the hashed files.
-        install([*(["--no-deps"] if hashed else []), "./" + name if name != "." else "."],
-                "the project" if name == "." else name)
+        install(
+            [*(["--no-deps"] if hashed else []), "./" + name if name != "." else "."],
+            "the project" if name == "." else name,
+        )
     if plan.packages:
         with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as stream:
             stream.write("\n".join(plan.packages) + "\n")
@@ -363,7 +408,8 @@ def _has_hashes(code: str, name: str) -> bool:
         return False
     folder = os.path.dirname(name)
     return release.wants_hashes(text) or any(
-        _has_hashes(code, os.path.join(folder, other)) for other in release.included_files(text)
+        _has_hashes(code, os.path.join(folder, other))
+        for other in release.included_files(text)
         if os.path.normpath(os.path.join(folder, other)) != os.path.normpath(name)
     )
 
@@ -374,7 +420,8 @@ def _requirements(source: t.Mapping[str, t.Any], code: str) -> tuple[list[str], 
         files = [release.INSTALL_FILE] if os.path.exists(os.path.join(code, release.INSTALL_FILE)) else []
         return files, sorted(name for name in os.listdir(code) if name.endswith(".whl"))
     wanted = release.find_requirements(
-        lambda name: os.path.isfile(os.path.join(code, name)), source.get("requirements") or (),
+        lambda name: os.path.isfile(os.path.join(code, name)),
+        source.get("requirements") or (),
         source.get("subfolder", ""),
     )
     projects = [name for name in wanted if os.path.isdir(os.path.join(code, name))]

@@ -28,7 +28,7 @@ class NeedsError(Exception):
 class Deployment:
     """One request, from what is there to what is wanted."""
 
-    def __init__(self, params: t.Mapping[str, t.Any], shipment: t.Mapping[str, t.Any], check: bool) -> None:
+    def __init__(self, params: t.Mapping[str, t.Any], shipment: dict[str, t.Any], check: bool) -> None:
         self.params = params
         self.ship = shipment
         self.check = check
@@ -43,15 +43,20 @@ class Deployment:
         self.built = False
         self.activated = False
         self.steps_run: list[str] = []
+        self.steps_output: dict[str, str] = {}
         self.pruned: list[str] = []
         self.runtime_fresh = False
         self.report: dict[str, t.Any] = {}
         self.runtime_hash = shipment["runtime_hash"]
         if params["keep"] < 1:
-            raise ReleaseError(f"keep is {params['keep']}: at least the active release stays, so give 1 or more")
+            raise ReleaseError(
+                f"keep is {params['keep']}: at least the active release stays, so give 1 or more"
+            )
         if self.source["type"] == "existing" and params["packages"]:
-            raise ReleaseError("packages cannot be added to an existing prefix, which is left as it is: install them "
-                               "there, or let the role build a release from another source")
+            raise ReleaseError(
+                "packages cannot be added to an existing prefix, which is left as it is: install them "
+                "there, or let the role build a release from another source"
+            )
 
     # -- what is there ----------------------------------------------------------------------------
 
@@ -63,17 +68,22 @@ class Deployment:
         self.record = release_store.read_record(self.path)
         if self.record and self.digest and self.record.get("digest") != self.digest:
             raise ReleaseError(
-                f"release {self.version} was built from other contents ({self.record.get('digest', '')[:12]}, now "
-                f"{self.digest[:12]}): give the new contents another version (celery_app_version), or remove that "
-                f"setting and let the contents name it"
+                f"release {self.version} was built from other contents (digest "
+                f"{self.record.get('digest', '')[:12]}, now {self.digest[:12]}): give the new contents another "
+                "version (celery_app_version), or remove that setting and let the contents name it"
             )
         if self.record and not release_build.is_healthy(self.path, self.record["python_version"]):
-            self.warnings.append(f"release {self.version} no longer runs on this host's Python: it is built anew")
+            self.warnings.append(
+                f"release {self.version} no longer runs on this host's Python: it is built anew"
+            )
             self.record = {}
         self.runtime_there = release_store.has_runtime(self.layout, self.runtime_hash)
         self.before = {
-            "current": self.current, "runtime": self.runtime_hash if self.runtime_there else "",
-            "releases": " ".join(sorted(item.version for item in release_store.releases(self.layout) if item.stamp)),
+            "current": self.current,
+            "runtime": self.runtime_hash if self.runtime_there else "",
+            "releases": " ".join(
+                sorted(item.version for item in release_store.releases(self.layout) if item.stamp)
+            ),
         }
 
     def _identify(self) -> tuple[str, str]:
@@ -93,8 +103,8 @@ class Deployment:
         prefix = self.source["prefix"]
         if not os.access(os.path.join(prefix, "bin", "celery"), os.X_OK):
             raise ReleaseError(
-                f"{prefix}/bin/celery does not exist or cannot be run: source.prefix names the folder above the bin "
-                "folder of a virtualenv or conda environment in which celery[redis] is installed"
+                f"{prefix}/bin/celery does not exist or cannot be run: source.prefix names the folder above "
+                "the bin folder of a virtualenv or conda environment in which celery[redis] is installed"
             )
         found = release_build.inspect(release_build.prefix_python(os.path.join(prefix, "bin")))
         self.warnings += release.judge_installed(found, prefix)
@@ -116,7 +126,8 @@ class Deployment:
         if packages and self.ship.get("second"):
             raise ReleaseError(
                 f"the build lacks {', '.join(packages)} on this host: install it (apt-get install "
-                f"{' '.join(packages)}), put uv there, or let the role do it as root (celery_app_prerequisites)"
+                f"{' '.join(packages)}), put uv there, or let the role do it as root "
+                "(celery_app_prerequisites)"
             )
         if (things or packages) and not self.check:
             raise NeedsError(things, packages)
@@ -125,7 +136,9 @@ class Deployment:
         wanted = self.params["installer"]
         self.uv = release_build.find_uv() if wanted != "pip" else ""
         if wanted == "uv" and not self.uv:
-            raise ReleaseError("installer is uv, which this host does not have on its PATH: install it, or use auto")
+            raise ReleaseError(
+                "installer is uv, which this host does not have on its PATH: install it, or use auto"
+            )
 
     # -- what is wanted ---------------------------------------------------------------------------
 
@@ -138,7 +151,11 @@ class Deployment:
             self.runtime_fresh = True
             if not self.check:
                 release_store.install_runtime(self.layout, self.runtime_hash, self.ship["runtime_archive"])
-        if self.params["app"] and not self.check and self.record.get("checked") != self.application.fingerprint:
+        if (
+            self.params["app"]
+            and not self.check
+            and self.record.get("checked") != self.application.fingerprint
+        ):
             self._prepare_runtime()
             try:
                 self.report = self.application.check()
@@ -155,10 +172,19 @@ class Deployment:
         for step in self._open_steps():
             self.steps_run.append(step["name"])
             if not self.check:
-                answer = self.application.once(step, _seconds(step["timeout"], f"timeout of step {step['name']}"))
-                self._note(steps={**self.record.get("steps", {}), step["name"]: {
-                    "host": answer.get("host"), "finished": answer.get("finished"),
-                }})
+                answer = self.application.once(
+                    step, _seconds(step["timeout"], f"timeout of step {step['name']}")
+                )
+                self._note(
+                    steps={
+                        **self.record.get("steps", {}),
+                        step["name"]: {
+                            "host": answer.get("host"),
+                            "finished": answer.get("finished"),
+                        },
+                    }
+                )
+                self.steps_output[step["name"]] = answer["output"]
         if state == "prepared":
             return
         if self.current != self.version:
@@ -173,23 +199,34 @@ class Deployment:
     def _build(self) -> None:
         gid = release_store.group_id(self.params["group"])
         if os.path.lexists(self.path):
-            # Only a run that was ended half way leaves a folder without its mark: the lock says nobody builds.
+            # Without its mark it was left by a run that was ended: the lock says that nobody builds.
             shutil.rmtree(self.path)
         release_store.make_folder(self.layout.releases, 0o755)
         release_store.make_folder(self.path, 0o750, gid)
         log = release_build.Log(self.layout.log(self.version))
         log.say(f"# release {self.version}, {release_store.now()}, source {self.source['type']}")
         runner = release_build.Runner(
-            log, self.timeout, self.ship["lock"],
+            log,
+            self.timeout,
+            self.ship["lock"],
             release_build.installer_environment(
-                "uv" if self.uv else "pip", self.params["index_url"] or "", self.params["cache_dir"] or "",
+                "uv" if self.uv else "pip",
+                self.params["index_url"] or "",
+                self.params["cache_dir"] or "",
             ),
             [text for text in (self.params["index_url"], self.source.get("repo")) if text],
         )
         try:
             found = release_build.build(
-                release_build.Plan(self.source, self.path, self.ship.get("archive", ""), self.commit, self.python,
-                                   self.uv, self.params["packages"]),
+                release_build.Plan(
+                    self.source,
+                    self.path,
+                    self.ship.get("archive", ""),
+                    self.commit,
+                    self.python,
+                    self.uv,
+                    self.params["packages"],
+                ),
                 runner,
             )
             where = self.source.get("prefix") or f"release {self.version}"
@@ -203,10 +240,19 @@ class Deployment:
         if "repo" in shown:
             shown["repo"] = release.hide_credentials(shown["repo"])[0]
         self.record = {
-            "complete": True, "version": self.version, "digest": self.digest, "source": shown, "commit": self.commit,
-            "built_at": release_store.now(), "installer": installer,
-            "python": found["executable"], "python_version": found["python"], "celery_version": found["celery"],
-            "redis_client": found["redis"], "packages": found["packages"], "runtime_hash": self.runtime_hash,
+            "complete": True,
+            "version": self.version,
+            "digest": self.digest,
+            "source": shown,
+            "commit": self.commit,
+            "built_at": release_store.now(),
+            "installer": installer,
+            "python": found["executable"],
+            "python_version": found["python"],
+            "celery_version": found["celery"],
+            "redis_client": found["redis"],
+            "packages": found["packages"],
+            "runtime_hash": self.runtime_hash,
         }
         self._note()
 
@@ -218,7 +264,10 @@ class Deployment:
         """Compile the runtime for this Python; the service user may not write there."""
         subprocess.run(
             [os.path.join(self.path, "bin", "python"), "-m", "compileall", "-q", self.runtime_path],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
         )
 
     @property
@@ -228,15 +277,23 @@ class Deployment:
     @property
     def chdir(self) -> str:
         code = os.path.join(self.path, "src")
-        return t.cast(str, self.source.get("chdir") or os.path.normpath(
-            os.path.join(code, self.source.get("subfolder", ""))
-        ))
+        return t.cast(
+            str,
+            self.source.get("chdir")
+            or os.path.normpath(os.path.join(code, self.source.get("subfolder", ""))),
+        )
 
     @property
     def application(self) -> Application:
         return Application(
-            self.params["app"], self.path, self.chdir, self.runtime_path, self.params["user"],
-            self.ship.get("environment", {}), self.ship.get("secrets", {}), self.ship.get("settings", {}),
+            self.params["app"],
+            self.path,
+            self.chdir,
+            self.runtime_path,
+            self.params["user"],
+            self.ship.get("environment", {}),
+            self.ship.get("secrets", {}),
+            self.ship.get("settings", {}),
         )
 
     def _open_steps(self) -> list[dict[str, t.Any]]:
@@ -244,7 +301,9 @@ class Deployment:
         return [step for step in self.params["steps"] if step["name"] not in done]
 
     def _prunable(self, current: str) -> list[str]:
-        found = [item for item in release_store.releases(self.layout) if item.version != self.version or item.stamp]
+        found = [
+            item for item in release_store.releases(self.layout) if item.version != self.version or item.stamp
+        ]
         used = release_store.users(self.layout, self.params["fleet"])
         protected = {item.version for item in found if self.layout.release(item.version) in used}
         # The release that was replaced runs until the workers are restarted, and is the one to go back to.
@@ -256,8 +315,9 @@ class Deployment:
             remove_release(self.layout, version)
         used = release_store.users(self.layout, self.params["fleet"])
         kept = [item.runtime for item in release_store.releases(self.layout)]
-        for name in release_store.stale_runtimes(self.layout, self.runtime_hash, kept, used,
-                                                 self.params["environment_file"] or ""):
+        for name in release_store.stale_runtimes(
+            self.layout, self.runtime_hash, kept, used, self.params["environment_file"] or ""
+        ):
             shutil.rmtree(self.layout.runtime(name))
 
     # -- the answer -------------------------------------------------------------------------------
@@ -270,23 +330,38 @@ class Deployment:
             "runtime": self.runtime_hash,
             "releases": " ".join(sorted({*self.before["releases"].split(), self.version} - set(self.pruned))),
         }
-        pending = [f"step {step['name']}" for step in self._open_steps() if step["name"] not in self.steps_run]
+        pending = [
+            f"step {step['name']}" for step in self._open_steps() if step["name"] not in self.steps_run
+        ]
         pending += ["activate"] if current != self.version else []
         pending += [f"remove {version}" for version in self._prunable(current) if version not in self.pruned]
         if self.steps_run:
             self.before["steps"], after["steps"] = "", " ".join(self.steps_run)
         answer = {
-            "changed": bool(self.built or self.activated or self.runtime_fresh or self.steps_run or self.pruned),
-            "version": self.version, "path": self.path, "bin_dir": bin_dir,
-            "python": os.path.join(bin_dir, "python"), "chdir": self.chdir,
+            "changed": bool(
+                self.built or self.activated or self.runtime_fresh or self.steps_run or self.pruned
+            ),
+            "version": self.version,
+            "path": self.path,
+            "bin_dir": bin_dir,
+            "python": os.path.join(bin_dir, "python"),
+            "chdir": self.chdir,
             "celery_version": self.record.get("celery_version", ""),
             "python_version": self.record.get("python_version", ""),
-            "runtime_path": self.runtime_path, "runtime_hash": self.runtime_hash, "current": self.current,
-            "built": self.built, "activated": self.activated, "steps_run": self.steps_run, "pruned": self.pruned,
-            "pending": pending, "log": self.layout.log(self.version),
+            "runtime_path": self.runtime_path,
+            "runtime_hash": self.runtime_hash,
+            "current": self.current,
+            "built": self.built,
+            "activated": self.activated,
+            "steps_run": self.steps_run,
+            "pruned": self.pruned,
+            "pending": pending,
+            "log": self.layout.log(self.version),
         }
         if self.report:
             answer["check"] = self.report
+        if self.steps_output:
+            answer["steps_output"] = self.steps_output
         if self.before != after:
             answer["diff"] = {"before": _as_lines(self.before), "after": _as_lines(after)}
         return answer
@@ -322,13 +397,15 @@ def remove(params: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
             raise ReleaseError(f"release {version} is the active one: activate another before you remove it")
     doomed = [layout.release(version)] if version else [layout.releases, layout.runtimes, layout.logs]
     used = {
-        path: pids for path, pids in release_store.users(layout, params["fleet"]).items()
+        path: pids
+        for path, pids in release_store.users(layout, params["fleet"]).items()
         if any((path + "/").startswith(folder + "/") and os.path.isdir(path) for folder in doomed)
     }
     if used and not check:
         path, pids = min(used.items())
         raise ReleaseError(
-            f"{path} is used by the running processes {', '.join(map(str, sorted(set(pids))))}: stop them first"
+            f"{path} is used by the running processes {', '.join(map(str, sorted(set(pids))))}: "
+            "stop them first"
         )
     links = [] if version else [layout.current, os.path.join(layout.opt, ".release.lock")]
     found = [path for path in [*links, *doomed] if os.path.lexists(path)]
@@ -341,15 +418,19 @@ def remove(params: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
             else:
                 shutil.rmtree(path)
     return {
-        "changed": bool(found), "version": version, "pruned": [os.path.basename(path) for path in found],
+        "changed": bool(found),
+        "version": version,
+        "pruned": [os.path.basename(path) for path in found],
         "diff": {"before": "".join(f"{path}\n" for path in found), "after": ""},
     }
 
 
 def deploy(params: t.Mapping[str, t.Any], check: bool, warn: t.Callable[[str], t.Any]) -> dict[str, t.Any]:
     if not params["shipment"]:
-        raise ReleaseError("the controller's part of the request is missing: run this module through its action")
-    shipment = json.loads(unpack(params["shipment"])[0])
+        raise ReleaseError(
+            "the controller's part of the request is missing: run this module through its action"
+        )
+    shipment: dict[str, t.Any] = json.loads(unpack(params["shipment"])[0])
     os.umask(0o022)
     work = Deployment(params, shipment, check)
     try:

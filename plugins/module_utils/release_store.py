@@ -143,7 +143,7 @@ def _folders(path: str) -> list[str]:
 def users(layout: Layout, fleet: str) -> dict[str, list[int]]:
     """Return which processes use which release or runtime folder of this fleet, by path.
 
-    A process shows it in its environment, or in the folder it works in. Nothing is found where there is no /proc.
+    A process shows it in its environment, or in the folder it works in. Without /proc nothing is found.
     """
     found: dict[str, list[int]] = {}
     runtime = re.compile(re.escape(os.fsencode(layout.runtimes)) + rb"/([0-9a-f]+)")
@@ -152,7 +152,7 @@ def users(layout: Layout, fleet: str) -> dict[str, list[int]]:
         with contextlib.suppress(OSError):
             folder = os.readlink(os.path.join(path, "cwd"))
             if folder.startswith(layout.releases + "/"):
-                version = folder[len(layout.releases) + 1:].split("/")[0]
+                version = folder[len(layout.releases) + 1 :].split("/")[0]
                 found.setdefault(layout.release(version), []).append(pid)
         try:
             with open(os.path.join(path, "environ"), "rb") as stream:
@@ -243,13 +243,13 @@ def install_runtime(layout: Layout, name: str, archive: str) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def stale_runtimes(layout: Layout, wanted: str, kept: t.Iterable[str], used: t.Collection[str],
-                   environment_file: str = "") -> list[str]:
+def stale_runtimes(
+    layout: Layout, wanted: str, kept: t.Iterable[str], used: t.Collection[str], environment_file: str = ""
+) -> list[str]:
     """Return the runtimes that no kept release, no process and no environment file needs."""
     needed = {wanted, *kept}
     with contextlib.suppress(OSError), open(environment_file, encoding="utf-8", errors="replace") as stream:
         needed.update(re.findall(re.escape(layout.runtimes) + r"/([0-9a-f]+)", stream.read()))
     return [
-        name for name in _folders(layout.runtimes)
-        if name not in needed and layout.runtime(name) not in used
+        name for name in _folders(layout.runtimes) if name not in needed and layout.runtime(name) not in used
     ]

@@ -12,7 +12,7 @@ description:
   - Builds an application with all it requires into a folder of its own, O(opt_dir)C(/releases/VERSION).
   - Nothing that runs is touched until the application imports and its one-time steps are done; then the link
     C(current) is switched in one step.
-  - A release that is there already is not built again. One that an interrupted run left unfinished is built anew.
+  - A release that is there already is not built again. What an interrupted run left is built anew.
   - The fleet's runtime, which comes in beside the application by C(PYTHONPATH), is put into
     O(opt_dir)C(/runtime/HASH).
   - Folders and wheels of the controller are sent only to hosts that lack their version.
@@ -38,12 +38,12 @@ options:
       type:
         description:
           - V(path) is a folder of the controller, V(git) a repository that the host can read.
-          - V(package) is what pip installs, V(existing) a prefix of the host with C(bin/celery), left untouched.
+          - V(package) is what pip installs, V(existing) a prefix of the host, left untouched.
         type: str
         choices: [path, git, package, existing]
         required: true
       path:
-        description: The folder. Files that git ignores, version control, bytecode and virtualenvs stay behind.
+        description: The folder. What git ignores, version control, bytecode and virtualenvs stay behind.
         type: str
       exclude:
         description: More to leave out of the folder, in the patterns of a .gitignore or as absolute paths.
@@ -61,7 +61,7 @@ options:
       requirements:
         description:
           - Files inside the source to install from, or folders that are projects themselves.
-          - By default C(requirements.txt), else the project (C(pyproject.toml)) of the subfolder or of the top.
+          - By default C(requirements.txt), else the project (C(pyproject.toml)), of subfolder or top.
           - When a file carries hashes, all that is installed from files must.
         type: list
         elements: str
@@ -73,7 +73,7 @@ options:
         description: A wheel of the controller to install.
         type: str
       requirements_file:
-        description: A requirements file of the controller to install. Files that it includes are sent with it.
+        description: A requirements file of the controller. Files that it includes are sent with it.
         type: str
       prefix:
         description: The existing prefix, the folder above C(bin/celery).
@@ -174,7 +174,7 @@ options:
     type: str
 attributes:
   check_mode:
-    description: Says what would be built, run, activated and removed. The version of a folder or a package is known.
+    description: Says what would be built, run, activated and removed, and under which version.
     support: full
   diff_mode:
     description: Shows the active version, the runtime and the releases before and after.
@@ -259,6 +259,10 @@ steps_run:
   returned: always
   type: list
   elements: str
+steps_output:
+  description: The end of what each step wrote.
+  returned: when steps were run
+  type: dict
 pruned:
   description: Releases that were removed, or would be in check mode.
   returned: always
@@ -292,7 +296,8 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.release_deployment
 def argument_spec() -> dict[str, t.Any]:
     source = {
         "type": {"type": "str", "choices": ["path", "git", "package", "existing"], "required": True},
-        "prefix": {"type": "path"}, "chdir": {"type": "path"},
+        "prefix": {"type": "path"},
+        "chdir": {"type": "path"},
     }
     for name in ("path", "repo", "version", "subfolder", "wheel", "requirements_file"):
         source[name] = {"type": "str"}
@@ -319,7 +324,9 @@ def argument_spec() -> dict[str, t.Any]:
         "secrets": {"type": "dict", "default": {}, "no_log": False},
         "settings": {"type": "dict", "default": {}},
         "steps": {
-            "type": "list", "elements": "dict", "default": [],
+            "type": "list",
+            "elements": "dict",
+            "default": [],
             "options": {
                 "name": {"type": "str", "required": True},
                 "argv": {"type": "list", "elements": "str", "required": True},
@@ -334,7 +341,8 @@ def argument_spec() -> dict[str, t.Any]:
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=argument_spec(), supports_check_mode=True,
+        argument_spec=argument_spec(),
+        supports_check_mode=True,
         required_if=[("state", state, ["source"]) for state in ("built", "prepared", "active")],
     )
     try:
@@ -346,8 +354,8 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(
-            msg=f"{error.filename}: {error.strerror} (as user id {os.geteuid()}): check the owner and the free "
-            f"space of {module.params['opt_dir']}"
+            msg=f"{error.filename}: {error.strerror} (as user id {os.geteuid()}): check the owner and the "
+            f"free space of {module.params['opt_dir']}"
         )
     module.exit_json(**result)
 

@@ -9,8 +9,8 @@ version_added: "0.1.0"
 author:
   - The celeryops.fleet maintainers (@celeryops)
 description:
-  - Templates are rendered on the controller, found as M(ansible.builtin.template) finds them, and sent all together.
-  - Files are written beside their destination and renamed over it. Whatever stands there, a link included, is replaced.
+  - Templates are found as M(ansible.builtin.template) finds them, rendered on the controller and sent.
+  - Files are written beside their destination and renamed over it. A link that stands there is replaced.
   - Modes and owners are converged without ever following a link.
   - Missing parents are created with mode V(0755); parents that exist are never changed.
   - The order is directories, files, links, and then what must be absent.
@@ -154,24 +154,36 @@ def _owner() -> dict[str, t.Any]:
 def argument_spec() -> dict[str, t.Any]:
     return {
         "directories": {
-            "type": "list", "elements": "dict", "default": [],
+            "type": "list",
+            "elements": "dict",
+            "default": [],
             "options": dict(
-                _owner(), path={"type": "path", "required": True}, mode={"type": "raw", "default": "0755"},
+                _owner(),
+                path={"type": "path", "required": True},
+                mode={"type": "raw", "default": "0755"},
             ),
         },
         "files": {
-            "type": "list", "elements": "dict", "default": [],
+            "type": "list",
+            "elements": "dict",
+            "default": [],
             "options": dict(
                 _owner(),
-                dest={"type": "path", "required": True}, template={"type": "str"}, content={"type": "raw"},
-                vars={"type": "dict", "default": {}}, mode={"type": "raw"},
+                dest={"type": "path", "required": True},
+                template={"type": "str"},
+                content={"type": "raw"},
+                vars={"type": "dict", "default": {}},
+                mode={"type": "raw"},
                 secret={"type": "bool", "default": False, "no_log": False},
             ),
         },
         "links": {
-            "type": "list", "elements": "dict", "default": [],
+            "type": "list",
+            "elements": "dict",
+            "default": [],
             "options": {
-                "dest": {"type": "path", "required": True}, "target": {"type": "str", "required": True},
+                "dest": {"type": "path", "required": True},
+                "target": {"type": "str", "required": True},
             },
         },
         "absent": {"type": "list", "elements": "path", "default": []},
@@ -190,15 +202,20 @@ def converge(params: dict[str, t.Any], work: Converger) -> None:
     contents = unpack(params["contents"]) if params["contents"] else []
     if len(contents) != len(params["files"]):
         raise FilesError(
-            f"the contents of {len(contents)} files came with the request, {len(params['files'])} are wanted: "
-            "run this module through its action"
+            f"the contents of {len(contents)} files came with the request, {len(params['files'])} are "
+            "wanted: run this module through its action"
         )
     for entry in params["directories"]:
         work.directory(entry["path"], parse_mode(entry["mode"], entry["path"]), **ownership(entry))
     for entry, content in zip(params["files"], contents):
         mode = entry["mode"] or ("0600" if entry["secret"] else "0644")
-        work.file(entry["dest"], content, parse_mode(mode, entry["dest"]), secret=entry["secret"],
-                  **ownership(entry))
+        work.file(
+            entry["dest"],
+            content,
+            parse_mode(mode, entry["dest"]),
+            secret=entry["secret"],
+            **ownership(entry),
+        )
     for entry in params["links"]:
         work.link(entry["dest"], entry["target"])
     for path in params["absent"]:
