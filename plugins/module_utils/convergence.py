@@ -35,6 +35,7 @@ class Layout:
     user: str | None = None
     status_command: Sequence[str] | None = None
     leftovers: Sequence[str] = ()
+    stop_timeout: int = 600
 
     @classmethod
     def names(cls) -> list[str]:
@@ -93,6 +94,15 @@ class Convergence:
         if booted and self.layout.kind == "worker":
             self._unit = WrappingUnit(self.layout.fleet, self.layout.opt_dir, self.layout.unit_dir)
             self._unit_change = self._unit.change(self.layout.is_wrapped and bool(self.wanted))
+        if (
+            not self.layout.by_units
+            and self.layout.kind != "worker"
+            and self.wanted
+            and not self.layout.python
+        ):
+            raise ValueError(
+                f"python is missing: {self.layout.kind} is detached by the runtime, which needs it"
+            )
         self.steps = reconcile.plan(self.wanted, self._manager.observe(self.wanted))
         if self._leaving is not None:
             self.leaving_steps = reconcile.plan([], self._leaving.observe([]))
@@ -185,6 +195,7 @@ class Convergence:
             status=self._read_status,
             leftovers=one.leftovers,
             inside=inside,
+            stop_timeout=one.stop_timeout,
             leaving=leaving,
         )
 

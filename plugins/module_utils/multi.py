@@ -11,27 +11,29 @@ fingerprint that is wanted and has written its record into Redis (or, with `list
 from __future__ import annotations
 
 import os
+import signal
 import time
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 from . import processes, reconcile, records
 from .commands import Launch, size, tail
+from .jobs import DONE, STARTING, STOPPED, STOPPING, Job, Reader, StatusReader
 from .listening import accepts
+from .nodefiles import env_file_names, node_files, remove_files, unit_name
 from .processes import Process
 from .reconcile import Manager, Observed, Outcome, Step, Wanted
-from .systemd import env_file_names, node_files, remove_files, unit_name
 
 # Kinds which are one process of their own, not a node of a pool.
 SINGLE = ("beat", "flower")
 
-# How often processes are looked at (a look costs some milliseconds), and the records (a Python start).
+# How often processes are looked at; a look costs some milliseconds.
 LOOK_SECONDS = 0.2
-READ_SECONDS = 1.0
 
 # A launch may be between two forks; only after this long without any process it has died.
 VANISHED_SECONDS = 2.0
 
-StatusReader = Callable[[], Mapping[str, Any]]
+# What the kernel may take to end a killed process.
+KILL_SECONDS = 5.0
 
 
 class Launcher:
@@ -58,6 +60,7 @@ class Multi(Manager):
         status: StatusReader | None = None,
         leftovers: Sequence[str] = (),
         inside: str = "",
+        stop_timeout: int = 600,
         leaving: bool = False,
     ) -> None:
         """status: reads the records. inside: the unit whose control group the processes must be in.
@@ -73,6 +76,7 @@ class Multi(Manager):
         self.status = status
         self.leftovers = tuple(leftovers)
         self.inside = inside
+        self.stop_timeout = stop_timeout
         self.leaving = leaving
         self.found: dict[str, list[Process]] = {}
 
@@ -161,46 +165,46 @@ class Multi(Manager):
     def apply(self, steps: Sequence[Step]) -> Outcome:
         """Every node goes its own way at its own pace: a new one need not wait for an old one to drain."""
         outcome = Outcome()
-        jobs = [_Job(step, self.found.get(step.name, [])) for step in steps]
+        jobs = [Job(step, self.found.get(step.name, []), self.stop_timeout) for step in steps]
         for job in jobs:
             self._begin(job, outcome)
-        reader = _Reader(self.status)
+        reader = Reader(self.status)
         while any(job.busy for job in jobs):
             for job in jobs:
-                if job.phase == _STOPPING:
+                if job.phase == STOPPING:
                     self._await_stop(job, reader, outcome)
             self._launch(jobs)
             alive = self._alive(jobs)
             for job in jobs:
-                if job.phase == _STARTING:
+                if job.phase == STARTING:
                     self._await_ready(job, alive.get(job.name), reader, outcome)
             if any(job.busy for job in jobs):
                 time.sleep(LOOK_SECONDS)
         return outcome
 
-    def _begin(self, job: _Job, outcome: Outcome) -> None:
+    def _begin(self, job: Job, outcome: Outcome) -> None:
         action = job.step.action
         if action == reconcile.ADOPT and self._adopt(job):
             outcome.adopted.append(job.name)
             action = reconcile.KEEP
         if action == reconcile.KEEP:
-            job.to(_STARTING, job.start_timeout)
+            job.to(STARTING, job.start_timeout)
             job.log_offset = size(self.logfile(job.name))
         elif job.processes:
             for process in job.processes:
                 self._ask_to_stop(job.name, process)
-            job.to(_STOPPING, job.stop_timeout)
+            job.to(STOPPING, job.stop_timeout)
         else:
-            job.to(_STOPPING, 0)
+            job.to(STOPPING, 0)
 
     def _ask_to_stop(self, node: str, process: Process) -> None:
         """TERM once only: with REMAP_SIGTERM a second one would cancel the tasks that are being finished."""
         if self._is_marked_stopping(node, process):
             return
         processes.terminate(process)
-        os.makedirs(self.run_dir, exist_ok=True)
-        with open(self._stopping_mark(node), "a", encoding="ascii") as stream:
-            stream.write(f"{process.pid} {process.started}\n")
+        if os.path.isdir(self.run_dir):
+            with open(self._stopping_mark(node), "a", encoding="ascii") as stream:
+                stream.write(f"{process.pid} {process.started}\n")
 
     def _is_marked_stopping(self, node: str, process: Process) -> bool:
         try:
@@ -209,12 +213,14 @@ class Multi(Manager):
         except OSError:
             return False
 
-    def _await_stop(self, job: _Job, reader: _Reader, outcome: Outcome) -> None:
+    def _await_stop(self, job: Job, reader: Reader, outcome: Outcome) -> None:
         left = [process for process in job.processes if processes.still_there(process)]
         if left:
-            if job.is_late:
+            if job.is_late and self.kind != "worker" and not job.killed:
+                self._kill(job, left, outcome)
+            elif job.is_late:
                 outcome.failures.append(self._why_not_stopped(job, left, reader))
-                job.to(_DONE)
+                job.to(DONE)
             return
         _unlink(self.pidfile(job.name), self._stopping_mark(job.name))
         if job.step.action == reconcile.REMOVE:
@@ -222,12 +228,20 @@ class Multi(Manager):
             outcome.removed.append(job.name)
             if job.step.running:
                 outcome.stopped.append(job.name)
-            job.to(_DONE)
+            job.to(DONE)
         else:
-            job.to(_STOPPED)
+            job.to(STOPPED)
 
-    def _launch(self, jobs: Sequence[_Job]) -> None:
-        ready = [job for job in jobs if job.phase == _STOPPED]
+    def _kill(self, job: Job, left: Sequence[Process], outcome: Outcome) -> None:
+        """Beat and Flower hold no task that could be lost."""
+        for process in left:
+            processes.terminate(process, signal.SIGKILL)
+        job.killed = True
+        job.deadline = time.monotonic() + KILL_SECONDS
+        outcome.warnings.append(f"{job.name} had not stopped within {job.stop_timeout} s and was killed.")
+
+    def _launch(self, jobs: Sequence[Job]) -> None:
+        ready = [job for job in jobs if job.phase == STOPPED]
         if not ready:
             return
         for job in ready:
@@ -238,11 +252,11 @@ class Multi(Manager):
                 job = by_name[step.name]
                 job.launch = launch
                 # One command starts its nodes one after the other.
-                job.to(_STARTING, job.start_timeout * len(steps))
+                job.to(STARTING, job.start_timeout * len(steps))
 
-    def _alive(self, jobs: Sequence[_Job]) -> dict[str, Process]:
+    def _alive(self, jobs: Sequence[Job]) -> dict[str, Process]:
         """The process of every starting node: its pidfile's or, before that exists, any of its own."""
-        starting = [job for job in jobs if job.phase == _STARTING]
+        starting = [job for job in jobs if job.phase == STARTING]
         if not starting:
             return {}
         everything = processes.read_many(processes.all_pids())
@@ -257,13 +271,13 @@ class Multi(Manager):
                 found[job.name] = home
         return found
 
-    def _await_ready(self, job: _Job, process: Process | None, reader: _Reader, outcome: Outcome) -> None:
+    def _await_ready(self, job: Job, process: Process | None, reader: Reader, outcome: Outcome) -> None:
         if process is not None:
             job.seen = time.monotonic()
         problem = self._not_ready(job, process, reader)
         if not problem:
             _report(job.step, job.launch is not None, outcome)
-            job.to(_DONE)
+            job.to(DONE)
             return
         launched = job.launch is None or job.launch.rc is not None
         if process is None and launched and time.monotonic() - job.seen > VANISHED_SECONDS:
@@ -271,9 +285,9 @@ class Multi(Manager):
         elif not job.is_late:
             return
         outcome.failures.append(self._why_not_ready(job, problem))
-        job.to(_DONE)
+        job.to(DONE)
 
-    def _not_ready(self, job: _Job, process: Process | None, reader: _Reader) -> str:
+    def _not_ready(self, job: Job, process: Process | None, reader: Reader) -> str:
         """Why a node is not ready yet; empty when it is."""
         wanted = job.step.wanted
         if wanted is None:
@@ -304,7 +318,7 @@ class Multi(Manager):
 
     # reporting
 
-    def _why_not_ready(self, job: _Job, problem: str) -> str:
+    def _why_not_ready(self, job: Job, problem: str) -> str:
         name = job.step.wanted.nodename if job.step.wanted and job.step.wanted.nodename else job.name
         waited = f" after {job.start_timeout} s" if job.is_late else ""
         parts = [f"{name} is not ready{waited}: {problem}."]
@@ -317,21 +331,21 @@ class Multi(Manager):
         parts.append("Mend what they say and run the play again.")
         return "\n".join(parts)
 
-    def _why_not_stopped(self, job: _Job, left: Sequence[Process], reader: _Reader) -> str:
+    def _why_not_stopped(self, job: Job, left: Sequence[Process], reader: Reader) -> str:
         pids = ", ".join(str(process.pid) for process in left)
         status, _error = reader.read()
         active: Any = None
         for record in records.all_records(status or {}):
             if record.get("pid") in [process.pid for process in left]:
                 active = record.get("active")
-        tasks = "an unknown number of" if active is None else str(active)
+        tasks = "an unknown number of tasks" if active is None else _count(active)
         return (
-            f"{job.name} (process {pids}) has not stopped within {job.stop_timeout} s and still runs {tasks} "
-            f"tasks. It takes no new ones and was not killed, so none is lost. Run the play again when they "
-            f"are done, or raise the pool's stop_timeout above its longest task."
+            f"{job.name} (process {pids}) has not stopped within {job.stop_timeout} s and still runs "
+            f"{tasks}. It takes no new ones and was not killed, so none is lost. Run the play again when "
+            f"they are done, or raise the pool's stop_timeout above its longest task."
         )
 
-    def _adopt(self, job: _Job) -> bool:
+    def _adopt(self, job: Job) -> bool:
         """Write the lost pidfile again. False when the process has ended meanwhile: it is then restarted."""
         (process,) = job.processes
         path = self.pidfile(job.name)
@@ -339,7 +353,6 @@ class Multi(Manager):
             owner = os.stat(f"{processes.PROC}/{process.pid}")
         except FileNotFoundError:
             return False
-        os.makedirs(self.run_dir, exist_ok=True)
         with open(f"{path}.new", "w", encoding="ascii") as stream:
             stream.write(f"{process.pid}\n")
         if os.geteuid() == 0:
@@ -348,55 +361,8 @@ class Multi(Manager):
         return True
 
 
-_NEW, _STOPPING, _STOPPED, _STARTING, _DONE = "new", "stopping", "stopped", "starting", "done"
-
-
-class _Job:
-    """One node on its way through a plan."""
-
-    def __init__(self, step: Step, found: Sequence[Process]) -> None:
-        self.step = step
-        self.name = step.name
-        self.processes = list(found)
-        self.phase = _NEW
-        self.deadline = 0.0
-        self.seen = 0.0
-        self.log_offset = 0
-        self.launch: Launch | None = None
-        default = reconcile.Wanted("", "")
-        self.start_timeout = (step.wanted or default).start_timeout
-        self.stop_timeout = (step.wanted or default).stop_timeout
-
-    def to(self, phase: str, timeout: float = 0) -> None:
-        self.phase = phase
-        self.seen = time.monotonic()
-        self.deadline = self.seen + timeout
-
-    @property
-    def busy(self) -> bool:
-        return self.phase != _DONE
-
-    @property
-    def is_late(self) -> bool:
-        return time.monotonic() > self.deadline
-
-
-class _Reader:
-    """Reads the records at most once in READ_SECONDS, for all nodes together."""
-
-    def __init__(self, status: StatusReader | None) -> None:
-        self._status = status
-        self._next = 0.0
-        self._answer: tuple[Mapping[str, Any] | None, str] = (None, "the records were not read")
-
-    def read(self) -> tuple[Mapping[str, Any] | None, str]:
-        if self._status is not None and time.monotonic() >= self._next:
-            try:
-                self._answer = (self._status(), "")
-            except records.RecordsError as error:
-                self._answer = (None, f"the records cannot be read: {error}")
-            self._next = time.monotonic() + READ_SECONDS
-        return self._answer
+def _count(number: int) -> str:
+    return f"{number} task{'' if number == 1 else 's'}"
 
 
 def _report(step: Step, launched: bool, outcome: Outcome) -> None:

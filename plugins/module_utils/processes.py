@@ -60,7 +60,7 @@ def read_many(pids: Iterable[int]) -> dict[int, Process]:
     """The living ones among these processes. `environ` is None where it may not be read."""
     bare: dict[int, Process] = {}
     environs: dict[int, Mapping[str, str]] = {}
-    refused: dict[int, list[int]] = {}
+    refused: dict[tuple[int, int], list[int]] = {}
     for pid in pids:
         one = _read_bare(pid)
         if one is None:
@@ -214,16 +214,18 @@ def _bytes(path: str) -> bytes:
         return stream.read()
 
 
-def _owner(pid: int) -> int:
+def _owner(pid: int) -> tuple[int, int]:
     try:
-        return os.stat(f"{PROC}/{pid}").st_uid
+        found = os.stat(f"{PROC}/{pid}")
     except OSError:
-        return -1
+        return (0, 0)
+    return (found.st_uid, found.st_gid)
 
 
-def _environs_as(uid: int, pids: list[int]) -> dict[int, Mapping[str, str]]:
-    """Read environments as their owner, in a child which has become that user."""
-    if uid <= 0:
+def _environs_as(owner: tuple[int, int], pids: list[int]) -> dict[int, Mapping[str, str]]:
+    """Read environments as their owner, in a child which has become that user and group; both must match."""
+    uid, gid = owner
+    if uid == 0:
         return {}
     reader, writer = os.pipe()
     child = os.fork()
@@ -231,6 +233,7 @@ def _environs_as(uid: int, pids: list[int]) -> dict[int, Mapping[str, str]]:
         try:
             os.close(reader)
             os.setgroups([])
+            os.setgid(gid)
             os.setuid(uid)
             found = {}
             for pid in pids:

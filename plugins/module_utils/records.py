@@ -102,7 +102,7 @@ def describe(record: Record | None) -> str:
         return "it has written no record into Redis"
     return (
         f"its record says {record.get('status')} (pid {record.get('pid')}, "
-        f"fingerprint {record.get('fingerprint')}, {record.get('active', 0)} tasks active)"
+        f"fingerprint {record.get('fingerprint')}, tasks active: {record.get('active', 0)})"
     )
 
 

@@ -11,115 +11,19 @@ from __future__ import annotations
 
 import glob
 import os
-import shutil
 import time
 from typing import Mapping, Sequence
 
 from . import processes, reconcile
 from .commands import Result, run, tail
+from .nodefiles import env_file_names, node_files, remove_files, unit_name
 from .reconcile import Manager, Observed, Outcome, Step, Wanted
-
-PROPERTIES = (
-    "Id",
-    "LoadState",
-    "ActiveState",
-    "SubState",
-    "Result",
-    "MainPID",
-    "UnitFileState",
-    "NeedDaemonReload",
-    "FragmentPath",
-    "ExecMainCode",
-    "ExecMainStatus",
-    "NRestarts",
-)
-
-# A unit which systemd has tried this often in vain since we started it will not come up by waiting.
-HOPELESS_RESTARTS = 3
-
-# Will not come up at boot. A unit without [Install] is "static": it cannot be enabled and is left alone.
-NOT_ENABLED = ("disabled", "linked", "enabled-runtime")
-
-# systemd's own exit codes for what it could not even begin (systemd.exec(5)); none heals by waiting.
-_CANNOT_BEGIN = {
-    "200": "the working directory does not exist or may not be entered: check WorkingDirectory",
-    "203": "the program could not be executed: does the release's virtualenv exist, may the user read it?",
-    "216": "the group does not exist",
-    "217": "the user does not exist",
-    "218": "a capability could not be set",
-    "219": "the control group could not be set up",
-    "226": "a sandboxing setting failed on this host: look at the Protect*, Private* and *Paths lines",
-    "233": "the run-time directory could not be made",
-    "238": "the state directory could not be made",
-    "240": "the log directory could not be made",
-}
-
-_RESULT_HINTS = {
-    "timeout": "it was not ready within TimeoutStartSec: raise start_timeout if the application loads slowly",
-    "watchdog": "its event loop stood still for longer than WatchdogSec",
-    "oom-kill": "it ran out of memory: raise the pool's memory limit or lower its concurrency",
-    "protocol": "it ended or detached before it was ready: the unit must run it in the foreground",
-    "start-limit-hit": "it was started too often: `systemctl reset-failed` and look at the lines below",
-    "resources": "systemd lacked something to start it, often a missing EnvironmentFile",
-}
+from .unitstate import NOT_ENABLED, PROPERTIES, describe, is_hopeless, number, parse_show, state_of
 
 
 def is_running() -> bool:
     """Whether systemd is this host's service manager (sd_booted(3))."""
     return os.path.isdir("/run/systemd/system")
-
-
-def parse_show(text: str) -> dict[str, dict[str, str]]:
-    """Units by name from `systemctl show`, which parts them by an empty line."""
-    units: dict[str, dict[str, str]] = {}
-    for block in text.split("\n\n"):
-        pairs = (line.partition("=") for line in block.splitlines() if "=" in line)
-        properties = {key: value for key, _sep, value in pairs}
-        if properties.get("Id"):
-            units[properties["Id"]] = properties
-    return units
-
-
-def state_of(unit: Mapping[str, str]) -> str:
-    """A unit's state in the words of reconcile."""
-    active, sub = unit.get("ActiveState", "inactive"), unit.get("SubState", "")
-    if active in ("active", "reloading", "refreshing"):
-        return reconcile.RUNNING
-    if active == "activating":
-        return reconcile.FAILED if sub.startswith("auto-restart") else reconcile.STARTING
-    if active == "deactivating":
-        return reconcile.STOPPING
-    return reconcile.FAILED if active == "failed" else reconcile.STOPPED
-
-
-def describe(unit: Mapping[str, str]) -> str:
-    """A unit's state for an error: what systemd says, and what it means where that is known."""
-    if unit.get("LoadState") == "not-found":
-        return "there is no such unit: its file was not rendered before this step"
-    if unit.get("LoadState") not in ("loaded", None, ""):
-        return f"systemd cannot use its unit file (LoadState={unit.get('LoadState')})"
-    words = [f"{unit.get('ActiveState')} ({unit.get('SubState')})"]
-    status = unit.get("ExecMainStatus", "0")
-    if unit.get("Result") not in ("success", None, ""):
-        words.append(f"Result={unit['Result']}")
-    if status != "0":
-        words.append(f"ExecMainStatus={status}")
-    if unit.get("NRestarts", "0") not in ("0", ""):
-        words.append(f"{unit['NRestarts']} restarts")
-    text = ", ".join(words)
-    hint = _CANNOT_BEGIN.get(status) or _RESULT_HINTS.get(unit.get("Result", ""))
-    return f"{text}; {hint}" if hint else text
-
-
-def is_hopeless(unit: Mapping[str, str], restarts_before: int) -> bool:
-    """Whether waiting longer for this unit is of no use."""
-    if unit.get("LoadState") != "loaded" or unit.get("ActiveState") == "failed":
-        return True
-    if state_of(unit) != reconcile.FAILED:
-        return False
-    if unit.get("ExecMainStatus") in _CANNOT_BEGIN:
-        return True
-    return _number(unit.get("NRestarts")) - restarts_before >= HOPELESS_RESTARTS
 
 
 class Systemd(Manager):
@@ -177,7 +81,7 @@ class Systemd(Manager):
         listed.update(self.unit(name) for name in self._env_file_names())
         self.units = self._show([*sorted(listed), self.pattern, self.target])
         units = {unit: one for unit, one in self.units.items() if unit != self.target}
-        pids = {unit: _number(one.get("MainPID")) for unit, one in units.items()}
+        pids = {unit: number(one.get("MainPID")) for unit, one in units.items()}
         found = processes.read_many(pid for pid in pids.values() if pid)
         observed = []
         for unit, one in sorted(units.items()):
@@ -253,10 +157,15 @@ class Systemd(Manager):
 
     def apply(self, steps: Sequence[Step]) -> Outcome:
         outcome = Outcome()
-        self._remove([step for step in steps if step.action == reconcile.REMOVE], outcome)
+        leaving = [step for step in steps if step.action == reconcile.REMOVE]
+        loaded = [self.unit(step.name) for step in leaving if self._is_known(step)]
+        if loaded:
+            # They finish their tasks while the others come up.
+            self._systemctl("stop", "--no-block", "--", *loaded)
         wanted = [step for step in steps if step.action != reconcile.REMOVE and step.wanted is not None]
         if wanted:
             self._bring_up(wanted, outcome)
+        self._remove(leaving, outcome)
         return outcome
 
     def _bring_up(self, steps: Sequence[Step], outcome: Outcome) -> None:
@@ -317,7 +226,7 @@ class Systemd(Manager):
         """One call for all: systemd starts the units in parallel and a call returns when they are ready."""
         began = time.monotonic()
         restarts = {
-            unit: _number(self.units.get(unit, {}).get("NRestarts"))
+            unit: number(self.units.get(unit, {}).get("NRestarts"))
             for unit in (self.unit(step.name) for step in [*start, *restart, *unready])
         }
         failed = [self.unit(step.name) for step in start if _was_failed(step)]
@@ -371,7 +280,7 @@ class Systemd(Manager):
 
     def _wrong_fingerprint(self, step: Step, unit: Mapping[str, str]) -> str:
         wanted = step.wanted.fingerprint if step.wanted else ""
-        process = processes.read(_number(unit.get("MainPID")))
+        process = processes.read(number(unit.get("MainPID")))
         carried = process.get(processes.FINGERPRINT) if process else None
         if carried == wanted:
             return ""
@@ -397,17 +306,20 @@ class Systemd(Manager):
 
     # removing
 
+    def _is_known(self, step: Step) -> bool:
+        return self.units.get(self.unit(step.name), {}).get("LoadState") not in ("not-found", None)
+
     def _remove(self, steps: Sequence[Step], outcome: Outcome) -> None:
         if not steps:
             return
         units = {self.unit(step.name): step for step in steps}
         # Gracefully and without a time-out of ours: TimeoutStopSec in the unit governs.
-        loaded = [unit for unit in units if self.units.get(unit, {}).get("LoadState") != "not-found"]
+        loaded = [unit for unit, step in units.items() if self._is_known(step)]
         stopped = self._systemctl("stop", "--", *loaded) if loaded else Result(0, "", "")
         after = self._show(list(units))
         for unit, step in units.items():
             state = after.get(unit, {})
-            if _number(state.get("MainPID")) or state.get("ActiveState") in ("active", "deactivating"):
+            if number(state.get("MainPID")) or state.get("ActiveState") in ("active", "deactivating"):
                 outcome.failures.append(f"{unit} has not stopped: {describe(state)}. {stopped.text}")
                 continue
             if state.get("Result") in ("timeout", "signal", "core-dump") and step.running:
@@ -441,39 +353,6 @@ class Systemd(Manager):
         return run(["systemctl", "--no-ask-password", *arguments], timeout=timeout)
 
 
-def unit_name(fleet: str, kind: str, node: str) -> str:
-    if kind == "worker":
-        return f"celery-{fleet}-worker@{node}.service"
-    return f"celery-{fleet}-{kind}.service"
-
-
-def env_file_names(etc_dir: str) -> list[str]:
-    """Nodes of which an environment file exists, whether or not anything runs."""
-    found = glob.glob(os.path.join(etc_dir, "nodes", "*.env"))
-    return sorted(os.path.basename(path)[: -len(".env")] for path in found)
-
-
-def node_files(etc_dir: str, kind: str, node: str, leftovers: Sequence[str] = ()) -> list[str]:
-    """A node's environment file, and what the leftovers' patterns (%n is the node) find of it."""
-    name = os.path.join("nodes", f"{node}.env") if kind == "worker" else f"{kind}.env"
-    found = [os.path.join(etc_dir, name)]
-    for pattern in leftovers:
-        found += glob.glob(pattern.replace("%n", glob.escape(node)))
-    return found
-
-
-def remove_files(step: Step) -> None:
-    for one in step.observed:
-        for path in one.traces:
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path, ignore_errors=True)
-                continue
-            try:
-                os.unlink(path)
-            except FileNotFoundError:
-                pass
-
-
 def _is_mask(path: str) -> bool:
     return os.path.islink(path) and os.path.realpath(path) == "/dev/null"
 
@@ -490,7 +369,3 @@ def _start_timeout(steps: Sequence[Step]) -> int:
     return max(
         (step.wanted.start_timeout for step in steps if step.wanted), default=Wanted("", "").start_timeout
     )
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isdigit() else 0

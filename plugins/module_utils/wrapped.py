@@ -32,7 +32,7 @@ from .commands import Launch, Result, run
 from .multi import Launcher
 from .processes import ProcessError
 from .reconcile import Outcome, Step
-from .systemd import NOT_ENABLED, PROPERTIES, describe, parse_show
+from .unitstate import NOT_ENABLED, PROPERTIES, describe, parse_show
 
 
 def unit_name(fleet: str) -> str:

@@ -168,7 +168,7 @@ def main() -> None:
         fleet=status["fleet"],
         nodes=status["nodes"],
         beats=status["beats"],
-        flowers=_flowers(status["fleet"]),
+        flowers=_flowers(status["fleet"], params["opt_dir"]),
         problems=judgement.problems(status, inspect, params["expected"]),
         **({} if inspect is None else {"inspect": inspect}),
     )
@@ -199,13 +199,19 @@ def _ping(wrapper: str, timeout: float, names: list[str]) -> dict[str, Any]:
     return records.parse_pings(result)
 
 
-def _flowers(fleet: str) -> list[dict[str, Any]]:
+def _flowers(fleet: str, opt_dir: str) -> list[dict[str, Any]]:
+    """Flower keeps no record. Its runtime's path tells this fleet from one of the same name elsewhere."""
     if not os.path.isdir(processes.PROC):
         return []
     found = processes.read_many(processes.all_pids())
+
+    def is_ours(process: processes.Process) -> bool:
+        path = process.get("PYTHONPATH") or ""
+        return process.get(processes.FLEET) == fleet and f"{opt_dir}/" in path
+
     return [
         {"pid": one.pid, "fingerprint": one.get(processes.FINGERPRINT)}
-        for one in processes.mains_of(found, lambda process: process.get(processes.FLEET) == fleet)
+        for one in processes.mains_of(found, is_ours)
         if one.get(processes.NODE) == "flower"
     ]
 

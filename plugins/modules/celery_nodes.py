@@ -130,6 +130,12 @@ options:
     description: The folder of the host's own systemd units.
     type: path
     default: /etc/systemd/system
+  stop_timeout:
+    description:
+      - Seconds which a node that is not listed any more may take to finish its tasks, with O(manager=multi).
+      - When they are over, the module fails and the node goes on; run it again when its tasks are done.
+    type: int
+    default: 600
   leftovers:
     description:
       - Patterns of more files that go with a removed node, in which C(%n) stands for the node's name,
@@ -267,6 +273,7 @@ def main() -> None:
             "user": {"type": "str"},
             "group": {"type": "str"},
             "status_command": {"type": "list", "elements": "str"},
+            "stop_timeout": {"type": "int", "default": 600},
             "leftovers": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,

@@ -79,7 +79,7 @@ def test_a_node_that_will_not_stop_in_time_is_named_and_loses_nothing(fleet: Fle
     fleet.nap(6)
     done = fleet.converge(fleet.node("fruit-1", B, stop_timeout=1))
     (failure,) = done["failures"]
-    assert "fruit-1" in failure and str(pid) in failure and "still runs 1 task" in failure
+    assert "fruit-1" in failure and str(pid) in failure and "still runs 1 task." in failure
     assert processes.read(pid) is not None
 
     done = fleet.converge(fleet.node("fruit-1", B, stop_timeout=60))
