@@ -40,6 +40,7 @@ class Observer:
         self.binary: redis_install.Binary | None = None
         self.session: redis_session.Session | None = None
         self.running: dict[str, str] = {}
+        self.silent = False
 
     # What subclasses give.
 
@@ -68,8 +69,14 @@ class Observer:
         return True
 
     def locked_problems(self) -> list[str]:
-        """What forbids to restart a server that runs, but lets none of the known passwords in."""
-        return []
+        """What forbids to restart a server that runs, but cannot be asked."""
+        if not self.silent or not self.locked():
+            return []
+        return [
+            "the Redis with pid %s takes connections, but did not answer within %d seconds: it is busy or "
+            "hangs. Look into its log, and run again when it answers."
+            % (self.server.pid(), redis_session.ANSWER)
+        ]
 
     # What all do.
 
@@ -131,7 +138,9 @@ class Observer:
         ports = [self.params["port"]] + ([int(old_port)] if old_port.isdigit() else [])
         endpoints = [(host, port) for port in ports for host in hosts]
         endpoints += [(hosts[0], port) for port in self.more_ports()]
-        return redis_session.find(endpoints, [self.password(), *self.older_passwords()], self.is_ours)
+        found = redis_session.find(endpoints, [self.password(), *self.older_passwords()], self.is_ours)
+        self.silent = found.silent
+        return found.session
 
     def port_problems(self) -> list[str]:
         """The port must be free, or ours."""

@@ -11,7 +11,7 @@ lets the old or the new password in, or none.
 from __future__ import annotations
 
 import re
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 from ansible_collections.celeryops.fleet.plugins.module_utils import (
     files,
@@ -116,18 +116,7 @@ class Reconciler(Observer):
         host = files.Converger(check=True)
         old = {path: read(path) for path in self.paths()}
         self.place(host, text)
-        new = dict(self.contents(text))
-        for entry in host.diffs:
-            path = entry["after_header"].replace(" (content)", "")
-            if entry["after_header"] != path and path in new:
-                entry = {
-                    "before_header": path,
-                    "after_header": path,
-                    "before": redisconf.masked(old[path] or ""),
-                    "after": redisconf.masked(new[path]),
-                }
-            diff.append(entry)
-        return diff
+        return diff + readable(host.diffs, old, dict(self.contents(text)))
 
     def _converge(self, text: str, plan: redisconf.Difference, restart: bool, down: bool) -> None:
         self.prepare()
@@ -247,6 +236,24 @@ class Reconciler(Observer):
             "address": self.address(),
             "port": self.params["port"],
         }
+
+
+def readable(
+    diffs: Sequence[dict[str, Any]], before: Mapping[str, str | None], after: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Diffs of secret files with their directives back in, all but the secrets themselves."""
+    shown = []
+    for entry in diffs:
+        path = entry["after_header"].replace(" (content)", "")
+        if entry["after_header"] != path and path in after:
+            entry = {
+                "before_header": path,
+                "after_header": path,
+                "before": redisconf.masked(before.get(path) or ""),
+                "after": redisconf.masked(after[path]),
+            }
+        shown.append(entry)
+    return shown
 
 
 def _settings_diff(names: Sequence[str], before: dict[str, str], after: dict[str, str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from ansible_collections.celeryops.fleet.plugins.module_utils import (
 )
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis_manage import ManageError, ServiceServer
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis_observe import read
-from ansible_collections.celeryops.fleet.plugins.module_utils.redis_reconcile import Reconciler
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis_reconcile import Reconciler, readable
 
 
 class Service(Reconciler):
@@ -98,8 +98,8 @@ class Service(Reconciler):
         return self.wants_append_only() and redisconf.first_value(self.written, "appendonly") != "yes"
 
     def locked_problems(self) -> list[str]:
-        if self.written or not self.locked():
-            return []
+        if self.silent or self.written or not self.locked():
+            return super().locked_problems()
         return [
             "the Redis that runs as service {} lets none of the known passwords in. Set redis_password to "
             "the one it has; once it is under the role, it can be changed.".format(self.params["service"])
@@ -126,16 +126,18 @@ class Service(Reconciler):
     def place(self, host: files.Converger, text: str) -> None:
         (config, ours), (main_config, main) = self.contents(text)
         host.file(config, ours, 0o640, owner="root", group=self.params["group"], secret=True)
-        mode = stat.S_IMODE(os.stat(main_config).st_mode) if self.main_text is not None else 0o640
-        host.file(main_config, main, mode, secret=True)
+        host.file(main_config, main, self._main_mode(), secret=True)
+
+    def _main_mode(self) -> int:
+        """The mode the distribution's file has; it is not ours to change."""
+        return stat.S_IMODE(os.stat(self.main_config).st_mode) if self.main_text is not None else 0o640
 
     def snapshot(self) -> dict[str, str | None]:
         return {path: read(path) for path in self.paths()}
 
     def restore(self, snapshot: dict[str, str | None]) -> bool:
         host = files.Converger()
-        mode = stat.S_IMODE(os.stat(self.main_config).st_mode)
-        host.file(self.main_config, snapshot[self.main_config] or "", mode, secret=True)
+        host.file(self.main_config, snapshot[self.main_config] or "", self._main_mode(), secret=True)
         ours = snapshot[self.config]
         if ours is None:
             host.absent(self.config)
@@ -147,8 +149,10 @@ class Service(Reconciler):
         """Remove our file and line; the service goes on with the configuration it had before."""
         self.read_written()
         host = files.Converger(check=self.check_mode)
-        stripped = redisconf.without_include(self.main_text or "", self.config)
-        restart = stripped != (self.main_text or "") and self.server.active()
+        main = self.main_text or ""
+        stripped = redisconf.without_include(main, self.config)
+        active = self.server.active()
+        restart = active and stripped != main
         if restart and not self.check_mode:
             self.session = self.find()
             if not self.session:
@@ -159,18 +163,18 @@ class Service(Reconciler):
             self.wanted = redisconf.parse(stripped)
             self.save()
             self.stop()
-        if self.main_text is not None and stripped != self.main_text:
-            host.file(
-                self.main_config, stripped, stat.S_IMODE(os.stat(self.main_config).st_mode), secret=True
-            )
-        host.absent(self.config)
-        if restart and not self.check_mode:
+        if stripped != main:
+            host.file(self.main_config, stripped, self._main_mode(), secret=True)
+        # Our file goes last: as long as it is there without its line, a run broke off before the start.
+        start = restart or (bool(self.written) and not active and stripped == main)
+        if start and not self.check_mode:
             self.server.start()
+        host.absent(self.config)
         return {
             "changed": bool(host.changed_paths),
             "stopped": False,
-            "started": False,
+            "started": start and not restart,
             "restarted": restart,
             "changed_settings": [],
-            "diff": host.diffs,
+            "diff": readable(host.diffs, {self.main_config: main}, {self.main_config: stripped}),
         }

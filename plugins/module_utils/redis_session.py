@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import Callable, Iterable, NamedTuple, Sequence
 
 from ansible_collections.celeryops.fleet.plugins.module_utils import redis_client, redisconf
+
+ANSWER = 5.0  # seconds a server may take to answer; a slow command of somebody else holds up all others
 
 
 class Session(NamedTuple):
@@ -44,9 +47,9 @@ def log_in(host: str, port: int, passwords: Sequence[str]) -> Session | None:
 
     Raises OSError when nothing that speaks Redis answers there.
     """
-    redis = redis_client.Redis(host, port)
+    redis = redis_client.Redis(host, port, ANSWER)
     try:
-        for password in [""] + [word for word in dict.fromkeys(passwords) if word]:
+        for password in ["", *(word for word in dict.fromkeys(passwords) if word)]:
             try:
                 if password:
                     redis.call("AUTH", password)
@@ -60,20 +63,32 @@ def log_in(host: str, port: int, passwords: Sequence[str]) -> Session | None:
     return None
 
 
+class Found(NamedTuple):
+    """What answered at the endpoints."""
+
+    session: Session | None
+    silent: bool
+    """Something took the connection and then said nothing."""
+
+
 def find(
     endpoints: Iterable[tuple[str, int]], passwords: Sequence[str], ours: Callable[[Session], bool]
-) -> Session | None:
-    """The session with our server, at whichever of the endpoints it answers."""
+) -> Found:
+    """Look for our server, at whichever of the endpoints it answers."""
+    silent = False
     for host, port in dict.fromkeys(endpoints):
         try:
             session = log_in(host, port, passwords)
+        except socket.timeout:  # an alias of TimeoutError only since Python 3.10
+            silent = True
+            continue
         except OSError:
             continue
         if session is not None and ours(session):
-            return session
+            return Found(session, silent)
         if session is not None:
             session.redis.close()
-    return None
+    return Found(None, silent)
 
 
 def wait(

@@ -198,7 +198,8 @@ def masked(text: str) -> str:
 
 def with_include(text: str, path: str) -> str:
     """The text with ``include path`` as its last directive, once: what comes last wins."""
-    return _without_include(text, path).rstrip("\n") + f"\n{_include_line(path)}\n"
+    rest = _without_include(text, path)
+    return rest + ("" if rest.endswith("\n") or not rest else "\n") + _include_line(path) + "\n"
 
 
 def has_include_last(text: str, path: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import stat
 from collections.abc import Callable, Iterator
@@ -10,13 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.celeryops.fleet.plugins.module_utils import (
+    redis_install,
+    redis_process,
+    redis_session,
+)
 
 from .conftest import SERVERS, Server, alive, free_port
 
 
 @pytest.fixture
-def taken() -> Iterator[int]:
+def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A port on which something that is no Redis listens."""
+    monkeypatch.setattr(redis_session, "ANSWER", 0.2)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1)
@@ -125,8 +132,6 @@ def test_a_binary_that_is_none(one: Server) -> None:
 def test_only_a_server_that_is_too_old_on_the_path(
     one: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ansible_collections.celeryops.fleet.plugins.module_utils import redis_install
-
     old = script(tmp_path / "bin/redis-server", "6.0.16")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(redis_install, "_MORE_PATH", ())
@@ -157,8 +162,6 @@ def test_a_folder_that_cannot_be_written(one: Server) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
-    from ansible_collections.celeryops.fleet.plugins.module_utils import redis_process
-
     tmp_path.chmod(0o755)
     child = os.fork()
     if child == 0:
@@ -168,15 +171,11 @@ def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_full(tmp_path: Path) -> None:
-    from ansible_collections.celeryops.fleet.plugins.module_utils import redis_process
-
     said = redis_process.room_problem(str(tmp_path / "a/b"), 2**60)
     assert said and str(tmp_path) in said and "are needed" in said
 
 
 def test_a_port_below_1024_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ansible_collections.celeryops.fleet.plugins.module_utils import redis_process
-
     assert redis_process.bind_problem("127.0.0.1", free_port()) is None
     assert redis_process.bind_problem("-203.0.113.9", free_port()) is None
     assert redis_process.bind_problem("203.0.113.9", free_port()) == "no such address"
@@ -195,3 +194,16 @@ def test_modes_that_drift_are_set_right_without_a_restart(one: Server) -> None:
     assert one.changed()["pid"] == pid
     assert stat.S_IMODE(one.config.stat().st_mode) == 0o600
     one.unchanged()
+
+
+def test_a_server_that_hangs_is_left_alone(one: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = one.changed()["pid"]
+    monkeypatch.setattr(redis_session, "ANSWER", 0.2)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        said = one.refused()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert f"pid {pid}" in said and "did not answer" in said
+    monkeypatch.undo()
+    assert one.unchanged()["pid"] == pid
