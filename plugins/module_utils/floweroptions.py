@@ -141,8 +141,8 @@ def _login(flower: Mapping[str, Any]) -> list[str]:
         )
     if re.search(r"[\x00-\x1f]", password):
         problems.append(
-            "celery_flower_password holds a line break or another control character. A login cannot have them: "
-            "use another one, or leave it empty to have one generated."
+            "celery_flower_password holds a line break or another control character. "
+            "A login cannot have them: use another one, or leave it empty to have one generated."
         )
     return problems
 
@@ -160,8 +160,8 @@ def _reach(flower: Mapping[str, Any]) -> list[str]:
     ):
         problems.append(
             f"celery_flower_address = {_show(address)} without a login: everyone who reaches it would "
-            "see every task with its arguments. Set celery_flower_user, or listen on 127.0.0.1 behind a proxy "
-            "that asks for a login."
+            "see every task with its arguments. Set celery_flower_user, or listen on 127.0.0.1 behind a "
+            "proxy that asks for a login."
         )
     if not str(port).isdigit() or not 0 < int(str(port)) < 65536:
         problems.append(f"celery_flower_port = {_show(port)} is no port. Write a number from 1 to 65535.")

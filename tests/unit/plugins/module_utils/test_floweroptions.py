@@ -33,7 +33,7 @@ SOUND: dict[str, Any] = {
 def read(text: str) -> dict[str, Any]:
     """What Flower reads in a configuration file."""
     found: dict[str, Any] = {}
-    exec(text, found)  # noqa: S102 as Tornado does
+    exec(text, found)  # as Tornado does
     found.pop("__builtins__")
     return found
 
