@@ -304,7 +304,7 @@ class Deployment:
         found = [
             item for item in release_store.releases(self.layout) if item.version != self.version or item.stamp
         ]
-        used = release_store.users(self.layout, self.params["fleet"])
+        used = release_store.users(self.layout)
         protected = {item.version for item in found if self.layout.release(item.version) in used}
         # The release that was replaced runs until the workers are restarted, and is the one to go back to.
         protected |= {current, self.current, self.version, self.record.get("previous", "")}
@@ -313,7 +313,7 @@ class Deployment:
     def _prune(self) -> None:
         for version in self.pruned:
             remove_release(self.layout, version)
-        used = release_store.users(self.layout, self.params["fleet"])
+        used = release_store.users(self.layout)
         kept = [item.runtime for item in release_store.releases(self.layout)]
         for name in release_store.stale_runtimes(
             self.layout, self.runtime_hash, kept, used, self.params["environment_file"] or ""
@@ -398,7 +398,7 @@ def remove(params: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
     doomed = [layout.release(version)] if version else [layout.releases, layout.runtimes, layout.logs]
     used = {
         path: pids
-        for path, pids in release_store.users(layout, params["fleet"]).items()
+        for path, pids in release_store.users(layout).items()
         if any((path + "/").startswith(folder + "/") and os.path.isdir(path) for folder in doomed)
     }
     if used and not check:

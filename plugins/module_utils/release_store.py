@@ -140,35 +140,34 @@ def _folders(path: str) -> list[str]:
         return []
 
 
-def users(layout: Layout, fleet: str) -> dict[str, list[int]]:
-    """Return which processes use which release or runtime folder of this fleet, by path.
+def users(layout: Layout) -> dict[str, list[int]]:
+    """Return which processes use which release or runtime folder, by path.
 
-    A process shows it in its environment, or in the folder it works in. Without /proc nothing is found.
+    A process shows it in its command line, its environment, or the folder it works in. One that lives in another
+    root, a container's, means another file by the same path. Without /proc nothing is found.
     """
     found: dict[str, list[int]] = {}
-    runtime = re.compile(re.escape(os.fsencode(layout.runtimes)) + rb"/([0-9a-f]+)")
-    for path in glob.glob("/proc/[0-9]*"):
-        pid = int(os.path.basename(path))
+    folder = re.compile(
+        rb"(?:%s|%s)/[^/\0:]+" % (re.escape(os.fsencode(layout.releases)), re.escape(os.fsencode(layout.runtimes)))
+    )
+    here = os.stat("/")
+    for process in glob.glob("/proc/[0-9]*"):
         with contextlib.suppress(OSError):
-            folder = os.readlink(os.path.join(path, "cwd"))
-            if folder.startswith(layout.releases + "/"):
-                version = folder[len(layout.releases) + 1 :].split("/")[0]
-                found.setdefault(layout.release(version), []).append(pid)
-        try:
-            with open(os.path.join(path, "environ"), "rb") as stream:
-                block = stream.read()
-        except OSError:
-            continue
-        if b"CELERYOPS_RELEASE=" not in block:
-            continue
-        environment = dict(item.split(b"=", 1) for item in block.split(b"\0") if b"=" in item)
-        if fleet and environment.get(b"CELERYOPS_FLEET", b"") not in (b"", os.fsencode(fleet)):
-            continue
-        version = os.fsdecode(environment.get(b"CELERYOPS_RELEASE", b""))
-        found.setdefault(layout.release(version), []).append(pid)
-        for name in runtime.findall(environment.get(b"PYTHONPATH", b"")):
-            found.setdefault(layout.runtime(os.fsdecode(name)), []).append(pid)
+            if not os.path.samestat(os.stat(os.path.join(process, "root")), here):
+                continue
+            signs = [os.fsencode(os.readlink(os.path.join(process, "cwd"))), *map(_content, _signs(process))]
+            for path in {os.fsdecode(match) for sign in signs for match in folder.findall(sign)}:
+                found.setdefault(path, []).append(int(os.path.basename(process)))
     return found
+
+
+def _signs(process: str) -> list[str]:
+    return [os.path.join(process, name) for name in ("cmdline", "environ")]
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read()
 
 
 def make_folder(path: str, mode: int, gid: int = -1) -> None:

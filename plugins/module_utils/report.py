@@ -73,12 +73,15 @@ def proof_problems(
     return problems
 
 
-def fleet_report(info: Mapping[str, Any], flower: Mapping[str, Any] | None = None) -> str:
+def fleet_report(
+    info: Mapping[str, Any], flower: Mapping[str, Any] | None = None, hints: Sequence[Mapping[str, str]] = ()
+) -> str:
     """Render the table of what runs where.
 
     Args:
         info: what ``celery_info`` returned.
         flower: ``url``, ``user`` and ``password_file``, or nothing where no Flower runs.
+        hints: what to try next, each a ``command`` and what it ``shows``.
 
     Returns:
         Lines of text without trailing spaces, ready to print.
@@ -107,6 +110,9 @@ def fleet_report(info: Mapping[str, Any], flower: Mapping[str, Any] | None = Non
     if flower:
         lines.append(f"Flower   {flower['url']}  user {flower['user']}, password in {flower['password_file']}")
     lines += [f"PROBLEM  {problem}" for problem in info.get("problems", [])]
+    if hints:
+        lines += ["", "Try next:"]
+        lines += [f"  {line}" for line in _columns([(hint["command"], hint["shows"]) for hint in hints])]
     return "\n".join(lines)
 
 

@@ -77,3 +77,9 @@ def test_the_report_of_an_empty_fleet_says_so():
     text = report.fleet_report({"fleet": "shop", "nodes": [], "beats": []})
     assert "No worker node keeps a record" in text
     assert "beat     none" in text
+
+
+def test_the_report_ends_with_what_to_try_next():
+    hints = [{"command": "a", "shows": "first"}, {"command": "long", "shows": "second"}]
+    lines = report.fleet_report({"fleet": "shop"}, hints=hints).splitlines()
+    assert lines[-3:] == ["Try next:", "  a     first", "  long  second"]
