@@ -3,8 +3,8 @@
     check_schedule.py FILE [COMMAND ...]
 
 Celery itself discards a file that does not open. One that opens and holds something else than a schedule (the
-disk was full, the host lost power, a class is gone) ends beat with every start. What is lost is when each task
-ran last: an interval begins anew, a crontab waits for its next time. COMMAND takes this process' place.
+disk was full, the host lost power, a class is gone) ends beat with every start. What is lost is when each
+task ran last: an interval begins anew, a crontab waits for its next time. COMMAND takes this process' place.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main(path: str, command: list[str]) -> None:
     reason = damage(path)
     if reason:
         move_aside(path)
-        print(f"The schedule {path} cannot be read ({reason}) and was moved to {path}.unreadable", file=sys.stderr)
+        print(f"{path} cannot be read and was moved to {path}.unreadable: {reason}", file=sys.stderr)
     if command:
         sys.stderr.flush()
         os.execv(command[0], command)
