@@ -24,5 +24,5 @@ def beat_problems(beat: Mapping[str, Any]) -> list[str]:
 class FilterModule:
     """The filters of this file, by name."""
 
-    def filters(self):
+    def filters(self) -> dict[str, Any]:
         return {"beat_argv": beat_argv, "beat_problems": beat_problems}

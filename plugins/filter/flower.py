@@ -26,5 +26,5 @@ def flower_url(flower: Mapping[str, Any], host: str) -> str:
 class FilterModule:
     """The filters of this file, by name."""
 
-    def filters(self):
+    def filters(self) -> dict[str, Any]:
         return {"flower_config": flower_config, "flower_problems": flower_problems, "flower_url": flower_url}
