@@ -1,0 +1,64 @@
+"""What listens, told from the tables of the kernel."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from ansible_collections.celeryops.fleet.plugins.module_utils import redis_process
+
+TABLE = """sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode
+   0: 0100007F:18EB 00000000:0000 0A 0:0 0:0 0 1000 0 4711 1 0 100 0 0 10 0
+   1: 0100007F:18EB 0100007F:A000 01 0:0 0:0 0 1000 0 4712 1 0 100 0 0 10 0
+   2: 00000000:0016 00000000:0000 0A 0:0 0:0 0 0 0 4713 1 0 100 0 0 10 0
+"""
+
+
+def test_only_listeners_count() -> None:
+    assert redis_process.listening_inodes(TABLE, 6379) == {"4711"}
+    assert redis_process.listening_inodes(TABLE, 80) == set()
+    assert redis_process.listening_ports(TABLE, {"4711", "4712", "4713"}) == {6379, 22}
+
+
+def test_finds_this_very_process() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        port = listener.getsockname()[1]
+        found = redis_process.who_listens(port)
+        assert found is not None and found.pid == os.getpid()
+        assert port in redis_process.ports_of(os.getpid())
+        assert redis_process.bind_problem("127.0.0.1", port) == "in use"
+        assert redis_process.bind_problem("0.0.0.0", port) == "in use"
+    assert redis_process.who_listens(port) is None
+
+
+def test_a_process_that_is_no_server_is_not_taken_for_one() -> None:
+    assert not redis_process.is_server(os.getpid())
+    assert not redis_process.is_server(2**22 + 1)
+
+
+def test_pid_files(tmp_path: Path) -> None:
+    path = tmp_path / "redis.pid"
+    assert redis_process.read_pid(str(path)) is None
+    path.write_text("")
+    assert redis_process.read_pid(str(path)) is None
+    path.write_text("12\n")
+    assert redis_process.read_pid(str(path)) == 12
+
+
+def test_tail_starts_behind_what_was_there(tmp_path: Path) -> None:
+    log = tmp_path / "redis.log"
+    log.write_text("old\n")
+    start = log.stat().st_size
+    log.write_text("old\nnew  \n")
+    assert redis_process.tail(str(log), start) == "new"
+    log.write_text("x\n")  # rotated meanwhile: shorter than where we began
+    assert redis_process.tail(str(log), start) == "x"
+    assert redis_process.tail(str(tmp_path / "none")) == ""
+
+
+def test_run_tells_what_is_missing_or_slow() -> None:
+    assert redis_process.run(["/nonexistent"])[0] == 127
+    assert redis_process.run(["sleep", "5"], timeout=0.1)[0] == 124
