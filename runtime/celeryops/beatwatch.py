@@ -64,5 +64,4 @@ def on_beat_init(sender: Any, **_: Any) -> None:
         may_feed,
     )
     ticks = Ticks(scheduler, member.pulse)
-    member.start()
-    member.ready()
+    member.begin()

@@ -7,7 +7,6 @@ from typing import Any
 from celery import signals
 from celery.exceptions import ImproperlyConfigured
 from celery.loaders.app import AppLoader
-from kombu.utils.objects import cached_property
 
 from celeryops.log import harmless
 from celeryops.overlay import Overlay
@@ -21,13 +20,16 @@ class FleetLoader(AppLoader):
     def __init__(self, app: Any, **kwargs: Any) -> None:
         super().__init__(app, **kwargs)
         self.overlay = Overlay.from_env()
+        self._joined = False
 
-    @cached_property
+    @property
     def conf(self) -> Any:
-        # Read once, just before `on_after_configure` is sent. The constructor is too early for this: Celery's
-        # fixup for Django makes the loader while the application has neither its signals nor its steps.
-        self.app.on_after_configure.connect(self._configure, weak=False)
-        self._join(self.app)
+        # Celery reads this just before it sends `on_after_configure`. The constructor is too early to join:
+        # the fixup for Django makes the loader while the application has neither its signals nor its steps.
+        if not self._joined:
+            self._joined = True
+            self.app.on_after_configure.connect(self._configure, weak=False)
+            self._join(self.app)
         return super().conf
 
     def import_default_modules(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 import platform
 import time
@@ -18,6 +19,15 @@ from celeryops.keeper import Keeper
 from celeryops.notify import Notifier
 from celeryops.publisher import Publisher
 from celeryops.pulse import Pulse
+
+# Imported lazily by name resolution, redis-py and kombu's transport when a connection is made or lost.
+_NEEDED = (
+    "encodings.ascii",
+    "encodings.idna",
+    "encodings.latin_1",
+    "kombu.transport.redis",
+    "redis.sentinel",
+)
 
 
 class Member:
@@ -53,18 +63,15 @@ class Member:
             node, lambda: Books.open(app, self._identity.fleet), self.record, self.pulse
         )
 
-    def start(self) -> None:
-        self._keeper.start()
-        self._publisher.start()
-        atexit.register(self.close)
-
-    def ready(self) -> None:
-        """The process does its work from now on."""
+    def begin(self) -> None:
+        """The process does its work from now on: say so, and start the threads that go on saying so."""
         self.pulse.tick()
         self.pulse.enter(phases.READY)
         self.notifier.ready()
-        self.notifier.status(self.status_line())
-        self._publisher.soon()
+        self._warm_up()
+        self._keeper.start()
+        self._publisher.start()
+        atexit.register(self.close)
 
     def stopping(self) -> None:
         self.pulse.enter(phases.STOPPING)
@@ -115,6 +122,13 @@ class Member:
             parts.append(f"{details['reserved']} reserved")
             parts.append("queues " + ",".join(details["queues"]))
         return ", ".join(parts)
+
+    def _warm_up(self) -> None:
+        # A process forked while one of our threads imports a module inherits that module's lock, held for ever
+        # by a thread it does not have. So the main thread imports what the threads will need.
+        for name in _NEEDED:
+            importlib.import_module(name)
+        self.notifier.status(self.status_line())
 
     def _known_details(self) -> dict[str, Any]:
         try:

@@ -82,16 +82,17 @@ class Overlay:
         return sorted(set(self._overrides) - KNOWN)
 
     def _write(self, conf: Any, name: str, value: Any) -> None:
-        # An older or namespaced spelling in the same map would be found first.
-        before = {key: conf.changes.pop(key) for key in _spellings(conf, name) if key in conf.changes}
-        conf[name] = value
-        self._written.setdefault(name, _Written(value, before)).value = value
+        # Whatever spelling the application used, the first one that Celery looks up wins.
+        spellings = _spellings(conf, name)
+        before = {key: conf.changes.pop(key) for key in spellings if key in conf.changes}
+        written = self._written.setdefault(spellings[0], _Written(value, before))
+        written.value = conf.changes[spellings[0]] = value
 
     def _take_back(self, conf: Any) -> None:
         # Celery keeps assignments across a reload; left there they would pass for the application's own.
-        for name, written in self._written.items():
-            if name in conf.changes and conf.changes[name] is written.value:
-                del conf.changes[name]
+        for spelling, written in self._written.items():
+            if spelling in conf.changes and conf.changes[spelling] is written.value:
+                del conf.changes[spelling]
                 conf.changes.update(written.before)
         self._written = {}
 
@@ -115,8 +116,9 @@ def explicit_settings(conf: Any, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _spellings(conf: Any, name: str) -> list[str]:
-    keys = conf._to_keys(name) if hasattr(conf, "_to_keys") else (name,)
-    return [conf._key(key) if hasattr(conf, "_key") else key for key in keys]
+    """Every name under which Celery would look for a setting, in its order: namespaced, new, old."""
+    names = [*conf._to_keys(name), *(translate(name) for translate in conf._keys or ())]
+    return list(dict.fromkeys(conf._key(one) for one in names))
 
 
 def _names_of_interest(overrides: Mapping[str, Any]) -> set[str]:

@@ -24,7 +24,7 @@ TICK = 1.0  # s between two pulses of the event loop
 
 
 class MemberStep(bootsteps.StartStopStep):
-    """Starts the member once the pool runs, so that the first processes are forked without its threads."""
+    """Makes the member, and lets it begin when the worker is ready and its first processes are forked."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -43,14 +43,14 @@ class MemberStep(bootsteps.StartStopStep):
         def connect(signal: Any, reaction: Callable[[], None]) -> None:
             signal.connect(harmless(lambda **_: reaction()), weak=False)
 
-        connect(signals.worker_ready, member.ready)
+        connect(signals.worker_ready, member.begin)
         connect(signals.worker_shutting_down, member.stopping)
         connect(signals.worker_shutdown, member.close)
 
     @harmless
     def start(self, worker: Any) -> None:
         if worker.celeryops is not None:
-            worker.celeryops.start()
+            worker.celeryops.notifier.status("starting, waiting for Redis and the first processes")
         timeout = (worker.app.conf.get(BROKER_OPTIONS) or {}).get("visibility_timeout")
         if worker.time_limit and timeout and worker.time_limit >= timeout:
             logger.warning(

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import celery
 import pytest
 
 RUNTIME = Path(__file__).resolve().parents[2] / "runtime"
@@ -52,6 +53,7 @@ def touch(path):
 
 @app.task(name="grove.nap")
 def nap(seconds, path):
+    touch(f"{path}.began")
     time.sleep(seconds)
     touch(path)
 """
@@ -151,6 +153,8 @@ class Grove:
         self.server = server
         self._running: list[subprocess.Popen[bytes]] = []
         (folder / "grove.py").write_text(APPLICATION)
+        self._producer = celery.Celery(broker=server.url, set_as_current=False, loader="app")
+        self._producer.conf.broker_transport_options = {"global_keyprefix": "grove:"}
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("CELERY")},
             "PYTHONPATH": str(runtime),
@@ -214,6 +218,9 @@ class Grove:
         )
         assert not check or result.returncode == 0, result.stdout + result.stderr
         return result
+
+    def send(self, task: str, *args: Any) -> None:
+        self._producer.send_task(task, args=args, queue="oak")
 
     def books(self) -> Any:
         import redis

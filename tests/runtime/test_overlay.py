@@ -53,6 +53,14 @@ def test_defaults_reach_the_configuration() -> None:
     assert conf.visibility_timeout == 3600
 
 
+def test_a_fixup_may_make_the_loader_before_the_application_is_whole() -> None:
+    app = celery.Celery(
+        "shop", broker=URL, loader=FleetLoader, set_as_current=False, fixups=[lambda app: app.loader]
+    )
+    assert app.conf.task_acks_late is True
+    assert [step.__name__ for step in app.steps["worker"]] == ["MemberStep"]
+
+
 def _new_names(app: celery.Celery) -> None:
     app.config_from_object({"task_acks_late": False, "broker_transport_options": {"sep": ":"}})
 
@@ -132,10 +140,9 @@ def test_a_second_configuration_is_not_mistaken_for_the_first() -> None:
     app.conf.broker_transport_options = {"sep": ":"}
     assert app.conf.task_acks_late is True
     app.config_from_object({"task_acks_late": False, "broker_transport_options": {"sep": "|"}})
-    assert app.conf.task_acks_late is False
-    assert (
-        app.conf.broker_transport_options["sep"] == ":"
-    )  # an assignment stands above an object, as in Celery
+    assert app.conf["task_acks_late"] is False
+    # An assignment stands above an object, as it does in Celery.
+    assert app.conf["broker_transport_options"]["sep"] == ":"
 
 
 def test_one_node_may_differ(overrides: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,10 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 WATCHDOG = 3.0  # s
-
-
-def send(grove: Any, task: str, *args: Any) -> None:
-    grove.run("celery", "-A", "grove", "call", task, "--args", json.dumps(args))
 
 
 def test_a_worker_from_start_to_end(grove: Any, until: Any) -> None:
@@ -75,8 +72,8 @@ def test_a_worker_from_start_to_end(grove: Any, until: Any) -> None:
 
     # A warm shutdown outlives the watchdog's patience as long as a task runs.
     done = grove.folder / "done"
-    send(grove, "grove.nap", 1.5 * WATCHDOG, str(done))
-    until(lambda: grove.node()["active"] == 1, "the task runs")
+    grove.send("grove.nap", 1.5 * WATCHDOG, str(done))
+    until(Path(f"{done}.began").exists, "the task runs")
     began = time.monotonic()
     worker.terminate()
     until(lambda: grove.node()["status"] == "stopping", "the record says that it stops")
@@ -110,9 +107,9 @@ def test_redis_may_go_and_come_back(own_grove: Any, until: Any) -> None:
     assert supervisor.longest_silence(began, time.monotonic()) < WATCHDOG
     assert supervisor.messages("READY=1") == ["READY=1"]
     done = grove.folder / "done"
-    send(grove, "grove.touch", str(done))
+    grove.send("grove.touch", str(done))
     until(done.exists, "it works again")
-    assert "Traceback" not in grove.log().partition("celeryops")[2]
+    assert "the worker carries on without it" not in grove.log()
 
 
 def test_a_stuck_loop_starves_the_watchdog_and_shows_where(grove: Any, until: Any) -> None:
@@ -145,7 +142,7 @@ def test_a_task_and_its_children_hear_nothing_of_the_supervisor(grove: Any, unti
     )
     _, environment = grove.supervise(WATCHDOG)
     grove.start("worker", "-n", "default-1@worker1", "-c", "1", "-P", "solo", app="nosy", **environment)
-    send(grove, "nosy", str(out))
+    grove.send("nosy", str(out))
     until(out.exists, "the task ran")
     assert "CELERYOPS_FINGERPRINT" in out.read_text()
     assert "NOTIFY_SOCKET" not in out.read_text() and "WATCHDOG_USEC" not in out.read_text()
@@ -156,8 +153,8 @@ def test_threads_survive_a_reconnect_with_a_task_running(own_grove: Any, until: 
     supervisor, environment = grove.supervise(WATCHDOG)
     worker = grove.worker("-c", "2", "-P", "threads", **environment)
     done = grove.folder / "done"
-    send(grove, "grove.nap", 4, str(done))
-    until(lambda: grove.node()["active"] == 1, "the task runs")
+    grove.send("grove.nap", 4, str(done))
+    until(Path(f"{done}.began").exists, "the task runs")
     began = time.monotonic()
     grove.books().client.client_kill_filter(_type="normal")
     until(done.exists, "the task ended")
@@ -175,7 +172,7 @@ def test_a_fault_of_the_runtime_leaves_the_worker_alone(grove: Any, until: Any) 
     path = f"{grove.environment['PYTHONPATH']}{os.pathsep}{grove.folder}"
     worker = grove.worker("-c", "1", ready=False, PYTHONPATH=path)
     done = grove.folder / "done"
-    send(grove, "grove.touch", str(done))
+    grove.send("grove.touch", str(done))
     until(done.exists, "the worker works")
     assert grove.log().count("RuntimeError: a fault of the runtime") == 1
     worker.terminate()
