@@ -139,7 +139,8 @@ options:
         default: virtualenvs
       builds:
         description:
-          - Whether virtualenvs are built with it here. An existing one needs no C(venv) module.
+          - Whether it must be able to build virtualenvs as it is, by its own C(venv) module or by C(uv).
+          - False where the deploy installs what is missing, and for an existing virtualenv.
         type: bool
         default: true
 attributes:
