@@ -48,6 +48,11 @@ class Job:
         return self.phase != DONE
 
     @property
+    def is_launched(self) -> bool:
+        """Whether the command that starts it, if there is one, has ended."""
+        return self.launch is None or self.launch.rc is not None
+
+    @property
     def is_late(self) -> bool:
         return time.monotonic() > self.deadline
 

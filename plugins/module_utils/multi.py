@@ -26,11 +26,14 @@ from .reconcile import Manager, Observed, Outcome, Step, Wanted
 # Kinds which are one process of their own, not a node of a pool.
 SINGLE = ("beat", "flower")
 
-# How often processes are looked at; a look costs some milliseconds.
+# How often the nodes' own processes are looked at; a look costs well below a millisecond for each.
 LOOK_SECONDS = 0.2
 
+# How often all processes of the host are; that costs about a quarter of a millisecond for each of them.
+SCAN_SECONDS = 1.0
+
 # A launch may be between two forks; only after this long without any process it has died.
-VANISHED_SECONDS = 2.0
+VANISHED_SECONDS = 2.5
 
 # What the kernel may take to end a killed process.
 KILL_SECONDS = 5.0
@@ -79,6 +82,8 @@ class Multi(Manager):
         self.stop_timeout = stop_timeout
         self.leaving = leaving
         self.found: dict[str, list[Process]] = {}
+        self._scanned: list[Process] = []
+        self._scanned_at = float("-inf")
 
     # names
 
@@ -257,32 +262,43 @@ class Multi(Manager):
     def _alive(self, jobs: Sequence[Job]) -> dict[str, Process]:
         """The process of every starting node: its pidfile's or, before that exists, any of its own."""
         starting = [job for job in jobs if job.phase == STARTING]
-        if not starting:
-            return {}
-        everything = processes.read_many(processes.all_pids())
+        pids = {job.name: processes.read_pidfile(self.pidfile(job.name)) for job in starting}
+        homes = processes.read_many(pid for pid in pids.values() if pid)
         found: dict[str, Process] = {}
-        for process in everything.values():
-            if processes.belongs(process, self.fleet, self.run_dir):
-                found.setdefault(str(process.get(processes.NODE)), process)
         for job in starting:
-            home = everything.get(processes.read_pidfile(self.pidfile(job.name)))
+            home = homes.get(pids[job.name])
             nodename = job.step.wanted.nodename if job.step.wanted else ""
             if home is not None and self._is_ours(home, job.name, nodename):
                 found[job.name] = home
+        missing = [job for job in starting if job.name not in found and job.is_launched]
+        if missing:
+            any_of = self._any_process()
+            found.update({job.name: any_of[job.name] for job in missing if job.name in any_of})
         return found
 
+    def _any_process(self) -> dict[str, Process]:
+        """For every node some process of it that lives, from a scan which is SCAN_SECONDS old at most."""
+        if time.monotonic() - self._scanned_at > SCAN_SECONDS:
+            self._scanned_at = time.monotonic()
+            self._scanned = [
+                one
+                for one in processes.read_many(processes.all_pids()).values()
+                if processes.belongs(one, self.fleet, self.run_dir)
+            ]
+        living = [one for one in self._scanned if processes.still_there(one)]
+        return {str(one.get(processes.NODE)): one for one in living}
+
     def _await_ready(self, job: Job, process: Process | None, reader: Reader, outcome: Outcome) -> None:
-        if process is not None:
+        if process is not None or not job.is_launched:
             job.seen = time.monotonic()
         problem = self._not_ready(job, process, reader)
         if not problem:
             _report(job.step, job.launch is not None, outcome)
             job.to(DONE)
             return
-        launched = job.launch is None or job.launch.rc is not None
-        if process is None and launched and time.monotonic() - job.seen > VANISHED_SECONDS:
+        if process is None and time.monotonic() - job.seen > VANISHED_SECONDS:
             problem = "its process has ended"
-        elif not job.is_late:
+        elif not job.is_late and not _is_another(process, job):
             return
         outcome.failures.append(self._why_not_ready(job, problem))
         job.to(DONE)
@@ -294,14 +310,14 @@ class Multi(Manager):
             return ""
         if process is None:
             return "it has no process"
-        if processes.read_pidfile(self.pidfile(job.name)) != process.pid:
-            return f"process {process.pid} has not written {self.pidfile(job.name)}"
-        if process.get(processes.FINGERPRINT) != wanted.fingerprint:
+        if _is_another(process, job):
             carried = process.get(processes.FINGERPRINT) or reconcile.NO_FINGERPRINT
             return (
                 f"process {process.pid} carries {carried} where {wanted.fingerprint} is wanted; "
                 f"its environment file must be rendered before this step"
             )
+        if processes.read_pidfile(self.pidfile(job.name)) != process.pid:
+            return f"process {process.pid} has not written {self.pidfile(job.name)}"
         if self.inside and self._is_outside(process):
             return f"process {process.pid} is not in the control group of {self.inside}"
         if wanted.listen and not accepts(wanted.listen):
@@ -363,6 +379,12 @@ class Multi(Manager):
 
 def _count(number: int) -> str:
     return f"{number} task{'' if number == 1 else 's'}"
+
+
+def _is_another(process: Process | None, job: Job) -> bool:
+    """Whether a process carries another fingerprint than is wanted: that does not change while it lives."""
+    wanted = job.step.wanted
+    return bool(process and wanted and process.get(processes.FINGERPRINT) != wanted.fingerprint)
 
 
 def _report(step: Step, launched: bool, outcome: Outcome) -> None:

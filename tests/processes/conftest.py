@@ -46,6 +46,10 @@ books = redis.Redis.from_url(os.environ["CELERY_BROKER_URL"])
 @signals.worker_init.connect
 def hesitate(**_):
     time.sleep(float(os.environ.get("HESITATE", "0")))
+    # None is ready before as many as this have begun.
+    books.incr("gathered")
+    while int(books.get("gathered")) < int(os.environ.get("GATHER", "0")):
+        time.sleep(0.1)
 
 
 @app.task
