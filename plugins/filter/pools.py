@@ -35,7 +35,7 @@ def worker_nodes(
             plain(pools), host, state_dir, plain(defaults), plain(hosts), manager, plain(identity)
         )
     except _nodes.PoolError as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 def node_files(
@@ -65,7 +65,7 @@ def longest_task(pools: Any, default: Any = None) -> float:
     try:
         return _pools.longest_task(plain(pools), plain(default))
     except (AttributeError, ValueError) as error:
-        raise AnsibleFilterError("\n".join(_pools.check_pools(plain(pools))[1]) or str(error)) from error
+        raise AnsibleFilterError("\n".join(_pools.check_pools(plain(pools))[1]) or str(error)) from None
 
 
 class FilterModule:

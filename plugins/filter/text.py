@@ -16,7 +16,7 @@ def env_file(environment: Mapping[str, Any]) -> str:
     try:
         return envfile.env_file(plain(environment))
     except envfile.EnvError as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 def celeryd_file(
@@ -36,7 +36,7 @@ def unit_command(argv: Iterable[str]) -> str:
     try:
         return unitfile.unit_command(argv)
     except ValueError as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 def fingerprint(value: Any) -> str:

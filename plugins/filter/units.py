@@ -17,14 +17,14 @@ def seconds(value: Any, where: str = "duration") -> float:
     try:
         return parse_seconds(value)
     except UnitError as error:
-        raise AnsibleFilterError(f"{where} = {value!r} {error}.") from error
+        raise AnsibleFilterError(f"{where} = {value!r} {error}.") from None
 
 
 def to_bytes(value: Any, where: str = "size") -> int:
     try:
         return parse_bytes(value)
     except UnitError as error:
-        raise AnsibleFilterError(f"{where} = {value!r} {error}.") from error
+        raise AnsibleFilterError(f"{where} = {value!r} {error}.") from None
 
 
 class FilterModule:
