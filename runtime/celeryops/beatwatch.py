@@ -9,7 +9,6 @@ import time
 from typing import Any
 
 from celeryops.identity import Identity
-from celeryops.log import harmless
 from celeryops.member import Member
 from celeryops.pulse import Pulse
 from celeryops.steps import rss_bytes
@@ -36,14 +35,13 @@ class Ticks:
         return time.monotonic() > self._due
 
 
-@harmless
-def on_beat_init(sender: Any, **_: Any) -> None:
-    """Beat has its schedule and is about to tick for the first time."""
+def watch(service: Any) -> None:
+    """Make a member of a beat that has its schedule and is about to tick for the first time."""
     faulthandler.enable(sys.__stderr__ or 2)
     me = Identity.from_env()
     # A beat inside a worker has the worker's environment, and must not pass for the worker.
     name = f"beat-in-{me.node}" if me.pool else me.node or "beat"
-    scheduler = sender.scheduler
+    scheduler = service.scheduler
     details = {
         "queues": [],
         "processes": 1,
@@ -59,7 +57,7 @@ def on_beat_init(sender: Any, **_: Any) -> None:
     member = Member(
         "beat",
         f"{name}@{me.host}",
-        sender.app,
+        service.app,
         lambda: {**details, "rss_bytes": rss_bytes(os.getpid())},
         may_feed,
     )

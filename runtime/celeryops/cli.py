@@ -10,8 +10,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-from kombu.exceptions import OperationalError
-from redis import RedisError
 
 from celeryops.identity import Identity
 
@@ -34,6 +32,10 @@ def speaks_plainly(function: F) -> F:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        # Celery loads this module for every command of its own: what is slow to import waits for its use.
+        from kombu.exceptions import OperationalError
+        from redis import RedisError
+
         from celeryops.redisclient import NotRedisError
 
         try:

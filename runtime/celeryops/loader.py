@@ -49,8 +49,15 @@ class FleetLoader(AppLoader):
 
     @harmless
     def _join(self, app: Any) -> None:
-        from celeryops import beatwatch, steps
+        # By name, to be imported when a worker or beat really starts. gevent, when it patches the standard
+        # library, touches Celery's default application: redis imported then would keep unpatched sockets.
+        app.steps["worker"].add("celeryops.steps:MemberStep")
+        app.steps["consumer"].add("celeryops.steps:LoopStep")
+        signals.beat_init.connect(_on_beat_init, weak=False, dispatch_uid="celeryops.beat_init")
 
-        app.steps["worker"].add(steps.MemberStep)
-        app.steps["consumer"].add(steps.LoopStep)
-        signals.beat_init.connect(beatwatch.on_beat_init, weak=False, dispatch_uid="celeryops.beat_init")
+
+@harmless
+def _on_beat_init(sender: Any, **_: Any) -> None:
+    from celeryops.beatwatch import watch
+
+    watch(sender)

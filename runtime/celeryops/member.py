@@ -124,8 +124,8 @@ class Member:
         return ", ".join(parts)
 
     def _warm_up(self) -> None:
-        # A process forked while one of our threads imports a module inherits that module's lock, held for ever
-        # by a thread it does not have. So the main thread imports what the threads will need.
+        # A process forked while one of our threads imports a module inherits that module's lock, held
+        # for ever by a thread it does not have. So the main thread imports what the threads will need.
         for name in _NEEDED:
             importlib.import_module(name)
         self.notifier.status(self.status_line())

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import types
 from pathlib import Path
 from typing import Any
 
 import celery
+import celeryops
 import pytest
 from celery.exceptions import ImproperlyConfigured
 from celeryops import settings
@@ -58,7 +62,21 @@ def test_a_fixup_may_make_the_loader_before_the_application_is_whole() -> None:
         "shop", broker=URL, loader=FleetLoader, set_as_current=False, fixups=[lambda app: app.loader]
     )
     assert app.conf.task_acks_late is True
-    assert [step.__name__ for step in app.steps["worker"]] == ["MemberStep"]
+    assert app.steps["worker"] == {"celeryops.steps:MemberStep"}
+
+
+def test_the_loader_imports_nothing_that_gevent_must_patch_first() -> None:
+    def imported(loader: str) -> set[str]:
+        code = f"import sys, celery; app = celery.Celery(broker={URL!r}, loader={loader!r}); "
+        code += "app.conf.task_acks_late; print(*sys.modules)"
+        environment = {**os.environ, "PYTHONPATH": str(Path(celeryops.__file__).parents[1])}
+        command = [sys.executable, "-c", code]
+        return set(subprocess.run(command, env=environment, capture_output=True, text=True).stdout.split())
+
+    ours = imported("celeryops.loader:FleetLoader")
+    assert "celeryops.overlay" in ours
+    new = {name.partition(".")[0] for name in ours - imported("celery.loaders.app:AppLoader")}
+    assert not {"redis", "ssl", "socket", "select", "threading"} & new
 
 
 def _new_names(app: celery.Celery) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,3 +140,9 @@ def test_is_redis(url: object, expected: bool) -> None:
 def test_version_tuple() -> None:
     assert settings.version_tuple("5.7.0rc1") == (5, 7, 0)
     assert settings.version_tuple("5.10") > settings.version_tuple("5.9.9")
+
+
+def test_every_default_is_documented() -> None:
+    readme = (Path(settings.__file__).parents[1] / "README.md").read_text()
+    documented = set(re.findall(r"^\| `([a-z_.]+)`", readme, re.MULTILINE))
+    assert {default.name for default in settings.DEFAULTS} <= documented
