@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import celery
@@ -27,7 +28,7 @@ class Overlay:
     """The settings of the fleet on one application.
 
     Parameters:
-        path: JSON file of the inventory's overrides, ``{"settings": {...}}``; empty for none.
+        path: JSON file of the inventory, ``{"settings": {...}, "longest_task": seconds}``; empty for none.
         extra: The same mapping as JSON text, for one node alone; it wins over the file.
     """
 
@@ -36,8 +37,12 @@ class Overlay:
         self.error = ""
         self._written: dict[str, _Written] = {}
         self._overrides: dict[str, Any] = {}
+        self._longest_task = 0.0
         try:
-            self._overrides = {**_from_file(path), **_from_text(extra)}
+            shared = _document(Path(path).read_text(encoding="utf-8"), path) if path else {}
+            own = _document(extra, "CELERYOPS_NODE_SETTINGS") if extra else {}
+            self._overrides = {**shared.get("settings", {}), **own.get("settings", {})}
+            self._longest_task = float(shared.get("longest_task", 0))
         except (OSError, ValueError) as exc:
             self.error = str(exc)
 
@@ -56,6 +61,7 @@ class Overlay:
             settings.version_tuple(kombu.__version__),
             settings.is_redis(conf.broker_url),
             settings.is_redis(conf.result_backend),
+            self._longest_task,
         )
         wanted = settings.merge(explicit, self.choices)
         for name in {choice.name.partition(".")[0] for choice in self.choices}:
@@ -126,28 +132,16 @@ def _names_of_interest(overrides: Mapping[str, Any]) -> set[str]:
     return names | set(settings.MERGED) | {"visibility_timeout", "task_time_limit"} | set(overrides)
 
 
-def _from_file(path: str) -> dict[str, Any]:
-    if not path:
-        return {}
-    with open(path, encoding="utf-8") as handle:
-        return _settings_of(handle.read(), path)
-
-
-def _from_text(text: str) -> dict[str, Any]:
-    return _settings_of(text, "CELERYOPS_NODE_SETTINGS") if text else {}
-
-
-def _settings_of(text: str, where: str) -> dict[str, Any]:
+def _document(text: str, where: str) -> dict[str, Any]:
     try:
         document = json.loads(text)
     except ValueError as exc:
         raise ValueError(f"{where} is not JSON: {exc}") from exc
-    chosen = document.get("settings", {}) if isinstance(document, dict) else None
-    if not isinstance(chosen, dict):
+    if not isinstance(document, dict) or not isinstance(document.get("settings", {}), dict):
         raise ValueError(
             f'{where} must hold {{"settings": {{...}}}} with lower-case names of Celery settings'
         )
-    return chosen
+    return document
 
 
 def _presentable(name: str, value: Any) -> Any:

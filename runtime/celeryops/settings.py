@@ -153,15 +153,20 @@ def lookup(settings: Mapping[str, Any], name: str) -> tuple[bool, Any]:
     return key in inner, inner.get(key)
 
 
-def visibility(settings: Mapping[str, Any]) -> tuple[float, str]:
-    """The visibility timeout in seconds that all three places shall have, and where it comes from."""
+def visibility(settings: Mapping[str, Any], longest_task: float = 0) -> tuple[float, str]:
+    """The visibility timeout in seconds that all three places shall have, and where it comes from.
+
+    Parameters:
+        settings: What is explicitly set.
+        longest_task: The longest time limit of any pool of the fleet, in seconds; 0 when none has one.
+    """
     for place in VISIBILITY_PLACES:
         found, value = lookup(settings, place)
         if found and value:
             return value, f"as {place}"
-    limit = settings.get("task_time_limit") or 0
+    limit = max(settings.get("task_time_limit") or 0, longest_task)
     if 2 * limit > MIN_VISIBILITY_TIMEOUT:
-        return 2 * limit, f"twice the task_time_limit of {limit:g} s"
+        return 2 * limit, f"twice the longest time limit, {limit:g} s"
     return MIN_VISIBILITY_TIMEOUT, "kombu's own default, named so that all places agree"
 
 
@@ -172,6 +177,7 @@ def choose(
     kombu: Version,
     broker_redis: bool,
     results_redis: bool,
+    longest_task: float = 0,
 ) -> list[Choice]:
     """What to put in place.
 
@@ -180,6 +186,7 @@ def choose(
         overrides: Settings of the inventory, by their lower-case names.
         celery, kombu: Installed versions.
         broker_redis, results_redis: Whether broker and result backend are Redis.
+        longest_task: The longest time limit of any pool of the fleet, in seconds; 0 when none has one.
     """
     choices = []
     for name, value in overrides.items():
@@ -195,7 +202,7 @@ def choose(
     applies = {"": True, "broker": broker_redis, "results": results_redis}
     wanted = [d for d in DEFAULTS if celery >= d.celery and kombu >= d.kombu and applies[d.only]]
     if broker_redis:
-        seconds, why = visibility(merge(explicit, choices))
+        seconds, why = visibility(merge(explicit, choices), longest_task)
         sides = [p for p in VISIBILITY_PLACES if results_redis or not p.startswith(RESULT_OPTIONS)]
         wanted += [Default(place, seconds, why) for place in sides]
     for default in wanted:

@@ -163,6 +163,16 @@ def test_a_second_configuration_is_not_mistaken_for_the_first() -> None:
     assert app.conf["broker_transport_options"]["sep"] == ":"
 
 
+def test_the_longest_task_of_any_pool_fits_into_the_visibility_timeout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text('{"settings": {}, "longest_task": 7200}')
+    monkeypatch.setenv("CELERYOPS_SETTINGS", str(path))
+    conf = make_app().conf
+    assert conf.broker_transport_options["visibility_timeout"] == conf.visibility_timeout == 14400
+
+
 def test_one_node_may_differ(overrides: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides(worker_send_task_events=True, task_time_limit=10)
     monkeypatch.setenv("CELERYOPS_NODE_SETTINGS", '{"settings": {"worker_send_task_events": false}}')
