@@ -46,6 +46,9 @@ class Launcher:
         """Start these nodes; one command may bring up several. A node left out is asked for again."""
         raise NotImplementedError
 
+    def finish(self) -> None:
+        """Everything that was to be started is up, or was given up."""
+
 
 class Multi(Manager):
     """This host's nodes of one kind as background processes."""
@@ -185,6 +188,7 @@ class Multi(Manager):
                     self._await_ready(job, alive.get(job.name), reader, outcome)
             if any(job.busy for job in jobs):
                 time.sleep(LOOK_SECONDS)
+        self.launcher.finish()
         return outcome
 
     def _begin(self, job: Job, outcome: Outcome) -> None:
@@ -256,8 +260,7 @@ class Multi(Manager):
             for step in steps:
                 job = by_name[step.name]
                 job.launch = launch
-                # One command starts its nodes one after the other.
-                job.to(STARTING, job.start_timeout * len(steps))
+                job.to(STARTING, job.start_timeout)
 
     def _alive(self, jobs: Sequence[Job]) -> dict[str, Process]:
         """The process of every starting node: its pidfile's or, before that exists, any of its own."""

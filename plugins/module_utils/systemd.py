@@ -54,6 +54,8 @@ class Systemd(Manager):
         self.leftovers = tuple(leftovers)
         self.leaving = leaving
         self.units: dict[str, dict[str, str]] = {}
+        self.began = 0
+        self.said: dict[str, str] = {}
 
     # names
 
@@ -157,6 +159,7 @@ class Systemd(Manager):
 
     def apply(self, steps: Sequence[Step]) -> Outcome:
         outcome = Outcome()
+        self.began = int(time.time())
         leaving = [step for step in steps if step.action == reconcile.REMOVE]
         loaded = [self.unit(step.name) for step in leaving if self._is_known(step)]
         if loaded:
@@ -247,7 +250,10 @@ class Systemd(Manager):
 
     def _job(self, verb: str, steps: Sequence[Step], timeout: float) -> Result:
         # Ten seconds more than systemd itself may take, so that it is systemd which gives up first.
-        return self._systemctl(verb, "--", *(self.unit(step.name) for step in steps), timeout=timeout + 10)
+        units = [self.unit(step.name) for step in steps]
+        result = self._systemctl(verb, "--", *units, timeout=timeout + 10)
+        self.said.update(dict.fromkeys(units, "" if result.rc == 0 else result.text))
+        return result
 
     def _await(
         self, steps: Sequence[Step], restarts: Mapping[str, int], began: float, outcome: Outcome
@@ -265,7 +271,11 @@ class Systemd(Manager):
                         outcome.failures.append(problem)
                     else:
                         ready.append(step)
-                elif is_hopeless(unit, restarts.get(unit["Id"], 0)) or self._is_late(step, began):
+                elif (
+                    self._was_refused(unit)
+                    or is_hopeless(unit, restarts.get(unit["Id"], 0))
+                    or self._is_late(step, began)
+                ):
                     outcome.failures.append(self._why(step, unit))
                 else:
                     late.append(step)
@@ -273,6 +283,10 @@ class Systemd(Manager):
             if waiting:
                 time.sleep(0.5)
         return ready
+
+    def _was_refused(self, unit: Mapping[str, str]) -> bool:
+        """systemctl has failed and the unit has not even tried, as for a user who may not start it."""
+        return bool(self.said.get(unit["Id"])) and state_of(unit) == reconcile.STOPPED
 
     @staticmethod
     def _is_late(step: Step, began: float) -> bool:
@@ -292,12 +306,13 @@ class Systemd(Manager):
 
     def _why(self, step: Step, unit: Mapping[str, str]) -> str:
         name = unit["Id"]
-        journal = run(
-            ["journalctl", "-u", name, "-n", "30", "--no-pager", "-o", "cat"], timeout=30
-        ).out.strip()
+        command = ["journalctl", "-u", name, "-n", "30", "--no-pager", "-o", "cat", f"--since=@{self.began}"]
+        journal = run(command, timeout=30).out.strip()
         log = os.path.join(self.log_dir, f"{step.name}.log")
         logged = tail(log)
         parts = [f"{name} is not ready: {describe(unit)}."]
+        if self._was_refused(unit):
+            parts.append(f"systemctl said: {self.said[name]}")
         parts.append(f"Last lines of its journal:\n{journal}" if journal else "Its journal is empty.")
         if logged:
             parts.append(f"Last lines of {log}:\n{logged}")

@@ -33,7 +33,7 @@ NOT_ENABLED = ("disabled", "linked", "enabled-runtime")
 # systemd's own exit codes for what it could not even begin (systemd.exec(5)); none heals by waiting.
 _CANNOT_BEGIN = {
     "200": "the working directory does not exist or may not be entered: check WorkingDirectory",
-    "203": "the program could not be executed: does the release's virtualenv exist, may the user read it?",
+    "203": "the program could not be executed: the release's virtualenv is missing or not readable",
     "216": "the group does not exist",
     "217": "the user does not exist",
     "218": "a capability could not be set",
@@ -82,7 +82,10 @@ def describe(unit: Mapping[str, str]) -> str:
     if unit.get("LoadState") == "not-found":
         return "there is no such unit: its file was not rendered before this step"
     if unit.get("LoadState") not in ("loaded", None, ""):
-        return f"systemd cannot use its unit file (LoadState={unit.get('LoadState')})"
+        return (
+            f"systemd cannot use its unit file (LoadState={unit.get('LoadState')}); "
+            f"`systemd-analyze verify {unit.get('Id')}` says why"
+        )
     words = [f"{unit.get('ActiveState')} ({unit.get('SubState')})"]
     status = unit.get("ExecMainStatus", "0")
     if unit.get("Result") not in ("success", None, ""):

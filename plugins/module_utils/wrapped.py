@@ -10,10 +10,9 @@ else it is reloaded, and its ExecReload starts the nodes which a request file na
     [Service]
     Type=oneshot
     RemainAfterExit=yes
-    ExecStart=<opt>/bin/celery-multi start
-    ExecReload=/bin/sh -c 'n=$$(cat <run>/start.request) && rm <run>/start.request \
-                       && exec <opt>/bin/celery-multi start $$n'
-    ExecStop=<opt>/bin/celery-multi stopwait
+    ExecStart=<opt>/bin/celery-multi start          all nodes, side by side
+    ExecReload=/bin/sh -c 'exec <opt>/bin/celery-multi start $$(cat <run>/start.request)'
+    ExecStop=<opt>/bin/celery-multi stopwait        all nodes
     KillMode=mixed
     TimeoutStartSec=, TimeoutStopSec=   the longest start_timeout and stop_timeout of the nodes
     RuntimeDirectoryPreserve=yes        where it has RuntimeDirectory=: pidfiles must outlive a stop
@@ -58,6 +57,10 @@ class Wrapped(Launcher):
             self._write_request([step.name for step in steps])
         self._current = Launch(["systemctl", "--no-ask-password", verb, "--", self.unit])
         return [(steps, self._current)]
+
+    def finish(self) -> None:
+        if os.path.exists(self.request):
+            os.unlink(self.request)
 
     def _write_request(self, nodes: Sequence[str]) -> None:
         with open(f"{self.request}.new", "w", encoding="ascii") as stream:

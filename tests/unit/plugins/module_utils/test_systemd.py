@@ -228,6 +228,19 @@ def test_a_failed_unit_is_reset_before_it_is_started(host: Host) -> None:
     assert host.calls == [("reset-failed", ONE), ("start", ONE)]
 
 
+def test_a_start_that_is_refused_is_not_waited_for(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.install(ONE)
+
+    def refuse(*arguments: str, timeout: float | None = None) -> Result:
+        if arguments[0] == "start":
+            return Result(1, "", "Interactive authentication required.")
+        return host.systemctl(*arguments, timeout=timeout)
+
+    monkeypatch.setattr(Systemd, "_systemctl", staticmethod(refuse))
+    (failure,) = converge(host, Wanted("n-1", A))[1].failures
+    assert "systemctl said: Interactive authentication required." in failure
+
+
 def test_a_unit_that_runs_something_else_than_wanted_is_a_failure(host: Host) -> None:
     host.install(ONE)
     one = manager(host)
