@@ -73,6 +73,7 @@ class Application:
             report = {}
         version = os.path.basename(self.path)
         if done.returncode == 0 and report.get("ok"):
+            self._check_broker()
             return t.cast("dict[str, t.Any]", report)
         if report.get("errors"):
             raise ReleaseError(
@@ -85,6 +86,25 @@ class Application:
             f"It ran in {self.chdir} as user {self.user or 'of this play'} with {self._python}. Correct "
             "the code or its requirements, celery_app (the import path), source.subfolder (the folder it is "
             "imported from), or celery_environment (its variables). The active release was left as it is."
+        )
+
+    def _check_broker(self) -> None:
+        """Refuse a Redis that cannot be the broker, or would lose tasks: one that no role of ours looks after."""
+        if not self.environment.get("CELERY_BROKER_URL"):
+            return
+        done = self._run([self._python, "-m", "celeryops", "broker", "--json"], IMPORT_SECONDS)
+        if done.returncode == 0:
+            return
+        try:
+            found = [
+                item["message"] for item in json.loads(done.stdout)["problems"] if item["severity"] == "error"
+            ]
+        except (ValueError, KeyError):
+            found = [tail(own_traceback(done.stderr or done.stdout))]
+        raise ReleaseError(
+            "the broker cannot be used:\n"
+            + "\n".join(f"- {self._scrub(text)}" for text in found)
+            + "\ncelery_broker_url names it. The active release was left as it is."
         )
 
     def once(self, step: t.Mapping[str, t.Any], timeout: float) -> dict[str, t.Any]:

@@ -69,8 +69,8 @@ class Deployment:
         if self.record and self.digest and self.record.get("digest") != self.digest:
             raise ReleaseError(
                 f"release {self.version} was built from other contents (digest "
-                f"{self.record.get('digest', '')[:12]}, now {self.digest[:12]}): give the new contents another "
-                "version (celery_app_version), or remove that setting and let the contents name it"
+                f"{self.record.get('digest', '')[:12]}, now {self.digest[:12]}): give the new contents "
+                "another version (celery_app_version), or remove that setting and let the contents name it"
             )
         if self.record and not release_build.is_healthy(self.path, self.record["python_version"]):
             self.warnings.append(
@@ -241,6 +241,7 @@ class Deployment:
             shown["repo"] = release.hide_credentials(shown["repo"])[0]
         self.record = {
             "complete": True,
+            "fleet": self.params["fleet"],
             "version": self.version,
             "digest": self.digest,
             "source": shown,

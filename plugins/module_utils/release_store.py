@@ -143,22 +143,30 @@ def _folders(path: str) -> list[str]:
 def users(layout: Layout) -> dict[str, list[int]]:
     """Return which processes use which release or runtime folder, by path.
 
-    A process shows it in its command line, its environment, or the folder it works in. One that lives in another
-    root, a container's, means another file by the same path. Without /proc nothing is found.
+    A process shows it in its command line, its environment, or the folder it works in. One that lives in
+    another root, a container's, means another file by the same path. Without /proc nothing is found.
     """
     found: dict[str, list[int]] = {}
-    folder = re.compile(
-        rb"(?:%s|%s)/[^/\0:]+" % (re.escape(os.fsencode(layout.releases)), re.escape(os.fsencode(layout.runtimes)))
-    )
+    parents = "|".join(re.escape(path) for path in (layout.releases, layout.runtimes))
+    folder = re.compile(os.fsencode(f"(?:{parents})/[^/\\0:]+"))
     here = os.stat("/")
     for process in glob.glob("/proc/[0-9]*"):
         with contextlib.suppress(OSError):
             if not os.path.samestat(os.stat(os.path.join(process, "root")), here):
                 continue
             signs = [os.fsencode(os.readlink(os.path.join(process, "cwd"))), *map(_content, _signs(process))]
-            for path in {os.fsdecode(match) for sign in signs for match in folder.findall(sign)}:
+            paths = {os.fsdecode(match) for sign in signs for match in folder.findall(sign)}
+            # A title may have replaced the command line; then the environment names the release.
+            if any(os.path.dirname(path) == layout.runtimes for path in paths):
+                paths.update(
+                    layout.release(os.fsdecode(name)) for name in _RELEASE.findall(b"\0" + signs[-1])
+                )
+            for path in paths:
                 found.setdefault(path, []).append(int(os.path.basename(process)))
     return found
+
+
+_RELEASE = re.compile(rb"\0CELERYOPS_RELEASE=([^\0/]+)")
 
 
 def _signs(process: str) -> list[str]:

@@ -92,7 +92,7 @@ options:
     type: str
     default: ""
   fleet:
-    description: Name of the fleet, to tell its processes from those of others.
+    description: Name of the fleet, for the record of the release.
     type: str
     default: ""
   user:

@@ -43,9 +43,19 @@ def run(tmp_path: Path, *options: str) -> tuple[dict, str]:
     play = tmp_path / "play.yml"
     play.write_text(PLAY.format(python=sys.executable, out=tmp_path / "out"))
     done = subprocess.run(
-        [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", str(play), "-vvv", *options],
-        cwd=ROOT, env=dict(os.environ, ANSIBLE_COLLECTIONS_PATH=str(ROOT / ".collections"), ANSIBLE_NOCOLOR="1"),
-        capture_output=True, text=True, check=False,
+        [
+            str(Path(sys.executable).with_name("ansible-playbook")),
+            "-i",
+            "localhost,",
+            str(play),
+            "-vvv",
+            *options,
+        ],
+        cwd=ROOT,
+        env=dict(os.environ, ANSIBLE_COLLECTIONS_PATH=str(ROOT / ".collections"), ANSIBLE_NOCOLOR="1"),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     report = tmp_path / "out.json"
@@ -55,8 +65,9 @@ def run(tmp_path: Path, *options: str) -> tuple[dict, str]:
 def test_templates_are_rendered_with_the_plays_variables_and_sent_at_once(tmp_path: Path) -> None:
     result, output = run(tmp_path, "--diff")
     out = tmp_path / "out"
-    assert result["changed"] and result["changed_paths"] == [str(out / name) for name in
-                                                            ("rendered", "literal", "secret")]
+    assert result["changed"] and result["changed_paths"] == [
+        str(out / name) for name in ("rendered", "literal", "secret")
+    ]
     text = (out / "rendered").read_text()
     assert text.startswith("# Ansible managed")
     assert text.endswith("- one\n- two 2\none! \\n\nincluded 2\n")

@@ -143,7 +143,7 @@ def test_an_owner_not_there_yet_is_predicted_in_check_mode_and_refused_otherwise
     work.file(str(tmp_path / "f"), "x", 0o644, owner="no-such-user", group="no-such-group")
     assert work.changed_paths == [str(tmp_path / "f")]
     assert "no-such-user" in work.diffs[0]["after"]
-    with pytest.raises(FilesError, match="'no-such-user'.*create it first"):
+    with pytest.raises(FilesError, match=r"'no-such-user'.*create it first"):
         Converger().file(str(tmp_path / "f"), "x", 0o644, owner="no-such-user")
 
 
