@@ -73,6 +73,7 @@ class Convergence:
         self.leaving_steps: list[Step] = []
         self.outcome = Outcome()
         self._acted = False
+        self._has_tried = False
         self._masks = False
         self._unit_change = ""
         self._manager: Manager = self._systemd() if layout.by_units else self._multi()
@@ -116,7 +117,10 @@ class Convergence:
 
     def act(self) -> None:
         self._acted = True
-        self.outcome = Outcome()
+        self.outcome = Outcome(failures=self._manager.obstacles(self.steps))
+        if self.outcome.failures:
+            return
+        self._has_tried = True
         if self._unit is not None and self.layout.is_wrapped and self.wanted:
             self.outcome.add(self._unit.ensure())
             if self.outcome.failures:
@@ -138,7 +142,7 @@ class Convergence:
     def result(self) -> dict[str, Any]:
         self.outcome.join_moves()
         return {
-            "changed": self.outcome.changed or self._has_tried(),
+            "changed": self.outcome.changed or self._has_failed_trying(),
             **self.outcome.lists(),
             "nodes": self._nodes(),
             "reasons": self._reasons(),
@@ -157,9 +161,10 @@ class Convergence:
             reasons.update(dict.fromkeys(moving, f"runs under {self._leaving.name} so far"))
         return reasons
 
-    def _has_tried(self) -> bool:
+    def _has_failed_trying(self) -> bool:
         """A start that failed has changed the host too."""
-        return bool(self.outcome.failures) and any(one.changes for one in [*self.leaving_steps, *self.steps])
+        steps = [*self.leaving_steps, *self.steps]
+        return self._has_tried and bool(self.outcome.failures) and any(one.changes for one in steps)
 
     def _systemd(self, leaving: bool = False) -> Systemd:
         one = self.layout
@@ -179,7 +184,7 @@ class Convergence:
         launcher: Launcher
         inside = ""
         if one.is_wrapped:
-            launcher = wrapped = Wrapped(one.fleet, one.run_dir, one.user)
+            launcher = wrapped = Wrapped(one.fleet, one.opt_dir, one.run_dir, one.user)
             inside = wrapped.unit
         elif one.kind == "worker":
             launcher = CeleryMulti(one.opt_dir)

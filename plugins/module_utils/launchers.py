@@ -27,18 +27,18 @@ class Detached(Launcher):
     """Beat and Flower, with Celery's own daemonising through the runtime's `detach`."""
 
     def __init__(self, python: str, run_dir: str, log_dir: str, user: str | None) -> None:
-        self.python = python
+        self.command = python
         self.run_dir = run_dir
         self.log_dir = log_dir
         self.user = user
 
     def launch(self, steps: Sequence[Step]) -> list[tuple[Sequence[Step], Launch]]:
-        return [([step], Launch(self.command(step), self.user)) for step in steps if step.wanted]
+        return [([step], Launch(self.arguments(step), self.user)) for step in steps if step.wanted]
 
-    def command(self, step: Step) -> list[str]:
+    def arguments(self, step: Step) -> list[str]:
         if step.wanted is None:
             return []
-        command = [self.python, "-m", "celeryops", "detach"]
+        command = [self.command, "-m", "celeryops", "detach"]
         command += ["--pidfile", os.path.join(self.run_dir, f"{step.name}.pid")]
         command += ["--logfile", os.path.join(self.log_dir, f"{step.name}.log")]
         if step.wanted.chdir:

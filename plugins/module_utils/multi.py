@@ -42,6 +42,9 @@ KILL_SECONDS = 5.0
 class Launcher:
     """How this manager's nodes are started."""
 
+    # The program that it runs.
+    command = ""
+
     def launch(self, steps: Sequence[Step]) -> list[tuple[Sequence[Step], Launch]]:
         """Start these nodes; one command may bring up several. A node left out is asked for again."""
         raise NotImplementedError
@@ -169,6 +172,12 @@ class Multi(Manager):
         return tuple(path for path in paths if os.path.lexists(path))
 
     # acting
+
+    def obstacles(self, steps: Sequence[Step]) -> list[str]:
+        command = self.launcher.command
+        if os.access(command, os.X_OK) or not any(step.wanted and step.changes for step in steps):
+            return []
+        return [f"{command} is not there or may not be executed, so no node can be started. Render it first."]
 
     def apply(self, steps: Sequence[Step]) -> Outcome:
         """Every node goes its own way at its own pace: a new one need not wait for an old one to drain."""

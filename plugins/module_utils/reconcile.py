@@ -137,6 +137,10 @@ class Manager:
         """The wanted nodes that exist in any form, and every other node of the manager's kind."""
         raise NotImplementedError
 
+    def obstacles(self, steps: Sequence[Step]) -> list[str]:
+        """What keeps a plan from being carried out. Asked before anything is stopped for it."""
+        raise NotImplementedError
+
     def apply(self, steps: Sequence[Step]) -> Outcome:
         """Act on a plan. Failures are gathered, not raised, so that every node gets its turn."""
         raise NotImplementedError

@@ -157,6 +157,16 @@ class Systemd(Manager):
 
     # acting
 
+    def obstacles(self, steps: Sequence[Step]) -> list[str]:
+        found = []
+        for step in steps:
+            unit = self.unit(step.name)
+            path = os.path.join(self.unit_dir, unit)
+            is_loaded = self.units.get(unit, {}).get("LoadState") == "loaded"
+            if step.wanted is not None and not is_loaded and not os.path.exists(path):
+                found.append(f"{path} does not exist, so {step.name} cannot be started. Render it first.")
+        return found
+
     def apply(self, steps: Sequence[Step]) -> Outcome:
         outcome = Outcome()
         self.began = int(time.time())

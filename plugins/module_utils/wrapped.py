@@ -41,8 +41,9 @@ def unit_name(fleet: str) -> str:
 class Wrapped(Launcher):
     """Starts nodes inside the wrapping unit."""
 
-    def __init__(self, fleet: str, run_dir: str, user: str | None) -> None:
+    def __init__(self, fleet: str, opt_dir: str, run_dir: str, user: str | None) -> None:
         self.unit = unit_name(fleet)
+        self.command = os.path.join(opt_dir, "bin", "celery-multi")
         self.request = os.path.join(run_dir, "start.request")
         self.user = user
         self._current: Launch | None = None

@@ -184,6 +184,16 @@ def test_a_fleet_of_the_same_name_under_another_prefix_is_left_alone(fleet: Flee
     assert processes.read(pid) is not None
 
 
+def test_without_the_wrapper_nothing_is_stopped(fleet: Fleet) -> None:
+    fleet.converge(fleet.node("fruit-1", A))
+    pid = fleet.pid("fruit-1")
+    (fleet.root / "opt/bin/celery-multi").unlink()
+    done = fleet.converge(fleet.node("fruit-1", B))
+    assert "celery-multi is not there" in done["failures"][0] and not done["changed"]
+    assert processes.read(pid) is not None
+    assert fleet.converge(fleet.node("fruit-1", A))["failures"] == []
+
+
 def test_a_broken_application_is_reported_with_its_traceback(fleet: Fleet) -> None:
     one = fleet.node("fruit-1", A)
     (fleet.root / "app/orchard.py").write_text("import nowhere_to_be_found\n")

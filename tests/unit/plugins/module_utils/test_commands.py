@@ -103,7 +103,7 @@ def test_nothing_listens() -> None:
 
 def test_a_detached_command() -> None:
     node = Wanted("beat", "f", argv=("/v/bin/celery", "beat"), env_files=("/e/environment",), chdir="/app")
-    command = launchers.Detached("/v/bin/python", "/run", "/log", None).command(
+    command = launchers.Detached("/v/bin/python", "/run", "/log", None).arguments(
         Step("beat", "start", "", node)
     )
     tail = command[command.index("--") + 1 :]

@@ -207,6 +207,15 @@ def test_a_missing_unit_file_is_named(host: Host) -> None:
     assert ONE in failure and "not rendered" in failure and str(host.root / "units") in failure
 
 
+def test_a_missing_unit_file_is_found_before_anything_is_stopped(host: Host) -> None:
+    host.install(ONE)
+    one = manager(host)
+    wanted = [Wanted("n-1", A), Wanted("n-2", A)]
+    (obstacle,) = one.obstacles(plan(wanted, one.observe(wanted)))
+    assert str(host.root / "units" / TWO) in obstacle
+    assert one.obstacles(plan([], one.observe([]))) == []
+
+
 def test_a_failed_start_names_unit_state_and_journal(host: Host) -> None:
     host.install(ONE)
     host.install(TWO)

@@ -76,7 +76,7 @@ def test_a_wrapper_that_is_not_there_fails_with_its_path(tmp_path: Path) -> None
     node = {"name": "n-1", "fingerprint": "f", "start_timeout": 5}
     result = run("celery_nodes", **params(tmp_path, nodes=[node]))
     assert result["failed"] and f"{tmp_path}/opt_dir/bin/celery-multi" in result["msg"]
-    assert result["started"] == [] and result["changed"]
+    assert result["started"] == [] and not result["changed"]
 
 
 @linux
