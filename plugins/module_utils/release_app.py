@@ -84,12 +84,12 @@ class Application:
             f"the application {self.name} of release {version} does not import. Its own words:\n"
             f"{tail(self._scrub(own_traceback(done.stderr or done.stdout))) or 'nothing'}\n"
             f"It ran in {self.chdir} as user {self.user or 'of this play'} with {self._python}. Correct "
-            "the code or its requirements, celery_app (the import path), source.subfolder (the folder it is "
+            "the code or its requirements, celery_app (the import path), source.subfolder (where it is "
             "imported from), or celery_environment (its variables). The active release was left as it is."
         )
 
     def _check_broker(self) -> None:
-        """Refuse a Redis that cannot be the broker, or would lose tasks: one that no role of ours looks after."""
+        """Refuse a Redis that cannot be the broker, or would lose tasks: our roles may not look after it."""
         if not self.environment.get("CELERY_BROKER_URL"):
             return
         done = self._run([self._python, "-m", "celeryops", "broker", "--json"], IMPORT_SECONDS)

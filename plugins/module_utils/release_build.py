@@ -16,6 +16,7 @@ import tempfile
 import typing as t
 
 from ansible_collections.celeryops.fleet.plugins.module_utils import archive, release
+from ansible_collections.celeryops.fleet.plugins.module_utils.commands import become
 from ansible_collections.celeryops.fleet.plugins.module_utils.release import ReleaseError
 
 _TRIED = ("python3", "python3.13", "python3.12", "python3.11", "python3.10", "/usr/bin/python3")
@@ -148,34 +149,47 @@ def _die_with_parent() -> None:
 # -- interpreters ---------------------------------------------------------------------------------
 
 
-def find_python(wanted: str) -> dict[str, t.Any]:
-    """Return the interpreter to build with: the one named, else the first that is new enough."""
+def find_python(wanted: str, user: str = "") -> dict[str, t.Any]:
+    """Return the interpreter to build with: the one named, else the first that is new enough.
+
+    The application's user must be able to run it: one below root's home is of no use to others.
+    """
     found = []
     for name in (wanted,) if wanted else _TRIED:
         path = shutil.which(name)
-        about = describe(path) if path else {}
-        if about:
+        about = describe(path, user) if path else {}
+        if path and about:
             about["path"] = path
-            with contextlib.suppress(ReleaseError):
-                release.judge_python(about["python"], t.cast(str, path))
-                return about
             found.append(about)
+            with contextlib.suppress(ReleaseError):
+                release.judge_python(about["python"], path)
+                return about
     if found:
         release.judge_python(found[0]["python"], found[0]["path"])
     raise ReleaseError(
-        f"no usable Python on this host (tried {wanted or ', '.join(_TRIED)}): install Python 3.10 or newer, "
-        "or name one in celery_app_python"
+        f"no Python that {user or 'this user'} can run on this host (tried {wanted or ', '.join(_TRIED)}): "
+        "install Python 3.10 or newer, or name one in celery_app_python"
     )
 
 
-def describe(python: str) -> dict[str, t.Any]:
+def describe(python: str, user: str = "") -> dict[str, t.Any]:
     """Ask an interpreter for its version and path; empty when it does not answer, as a shim may."""
     try:
+        change = become(user)
+    except LookupError:
+        change = None  # The user is made by this play; in check mode it is not there yet.
+    try:
         done = subprocess.run(
-            [python, "-I", "-c", _DESCRIBE], capture_output=True, text=True, timeout=30, check=False
+            [python, "-I", "-c", _DESCRIBE],
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=30,
+            preexec_fn=change,
+            check=False,
         )
         return t.cast("dict[str, t.Any]", json.loads(done.stdout)) if done.returncode == 0 else {}
-    except (OSError, ValueError, subprocess.TimeoutExpired):
+    except (OSError, ValueError, subprocess.SubprocessError):
         return {}
 
 

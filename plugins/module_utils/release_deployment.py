@@ -116,7 +116,7 @@ class Deployment:
         kind, things, packages = self.source["type"], [], []
         if not self.record:
             if kind != "existing":
-                self.python = release_build.find_python(self.params["python"])
+                self.python = release_build.find_python(self.params["python"], self.params["user"])
                 self._choose_installer()
                 packages = release_build.missing_prerequisites(kind, "uv" if self.uv else "pip", self.python)
             if self.ship.get("ships") and not self.ship.get("archive"):
