@@ -59,6 +59,13 @@ def nap(seconds):
     books.incr("ended")
 """
 
+CELERY = """#!/bin/sh
+set -a
+. {etc}/environment
+cd {app} || exit 1
+exec {bin}/celery -A orchard "$@"
+"""
+
 CELERY_MULTI = """#!/bin/sh
 set -a
 . {etc}/environment
@@ -206,17 +213,11 @@ def fleet(tmp_path: Path, redis_url: str) -> Iterator[Fleet]:
     books = redis.Redis.from_url(f"{redis_url}/0")
     books.flushall()
     (tmp_path / "app/orchard.py").write_text(APPLICATION)
-    wrapper = tmp_path / "opt/bin/celery-multi"
-    wrapper.write_text(
-        CELERY_MULTI.format(
-            bin=_bin(),
-            app=tmp_path / "app",
-            etc=tmp_path / "etc",
-            run=tmp_path / "run",
-            log=tmp_path / "log",
-        )
-    )
-    wrapper.chmod(0o755)
+    places = {name: tmp_path / name for name in ("app", "etc", "run", "log")}
+    for name, text in (("celery", CELERY), ("celery-multi", CELERY_MULTI)):
+        wrapper = tmp_path / "opt/bin" / name
+        wrapper.write_text(text.format(bin=_bin(), **places))
+        wrapper.chmod(0o755)
     layout = Layout(
         fleet="orchard",
         kind="worker",
