@@ -13,7 +13,8 @@ import socket
 import subprocess
 from typing import Iterable, NamedTuple
 
-_LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
+from ansible_collections.celeryops.fleet.plugins.module_utils import sockets
+
 _SERVERS = ("redis-server", "valkey-server")
 
 
@@ -24,67 +25,19 @@ class Listener(NamedTuple):
     name: str
 
 
-def listening_inodes(table: str, port: int) -> set[str]:
-    """Socket inodes that listen on the port, from the text of /proc/net/tcp or tcp6."""
-    found = set()
-    for line in table.splitlines()[1:]:
-        field = line.split()
-        if len(field) > 9 and field[3] == _LISTEN and int(field[1].rsplit(":", 1)[1], 16) == port:
-            found.add(field[9])
-    return found
-
-
-def listening_ports(table: str, inodes: set[str]) -> set[int]:
-    """Ports on which one of the socket inodes listens."""
-    found = set()
-    for line in table.splitlines()[1:]:
-        field = line.split()
-        if len(field) > 9 and field[3] == _LISTEN and field[9] in inodes:
-            found.add(int(field[1].rsplit(":", 1)[1], 16))
-    return found
-
-
-def _tables() -> list[str]:
-    tables = []
-    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            with open(path, encoding="ascii") as table:
-                tables.append(table.read())
-        except OSError:
-            continue
-    return tables
-
-
-def _socket_inodes(pid: int) -> set[str]:
-    inodes = set()
-    try:
-        for fd in os.listdir("/proc/%d/fd" % pid):
-            try:
-                target = os.readlink("/proc/%d/fd/%s" % (pid, fd))
-            except OSError:
-                continue
-            if target.startswith("socket:["):
-                inodes.add(target[8:-1])
-    except OSError:
-        pass
-    return inodes
-
-
 def who_listens(port: int) -> Listener | None:
     """The process that listens on a TCP port of this host, when the system tells."""
-    wanted = set().union(*(listening_inodes(table, port) for table in _tables()))
-    if not wanted:
+    found = sockets.with_pids(one for one in sockets.listeners() if one.port == port)
+    if not found:
         return None
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and _socket_inodes(int(entry)) & wanted:
-            return Listener(int(entry), process_name(int(entry)))
-    return Listener(None, "a process of another user")
+    pid = next((one.pid for one in found if one.pid), None)
+    return Listener(pid, process_name(pid)) if pid else Listener(None, "a process of another user")
 
 
 def ports_of(pid: int) -> list[int]:
     """TCP ports on which a process listens."""
-    inodes = _socket_inodes(pid)
-    return sorted(set().union(*(listening_ports(table, inodes) for table in _tables()))) if inodes else []
+    ports = {one.inode: one.port for one in sockets.listeners()}
+    return sorted({ports[inode] for inode in sockets.holders([pid], set(ports))})
 
 
 def process_name(pid: int) -> str:

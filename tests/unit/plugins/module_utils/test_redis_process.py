@@ -8,18 +8,6 @@ from pathlib import Path
 
 from ansible_collections.celeryops.fleet.plugins.module_utils import redis_process
 
-TABLE = """sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode
-   0: 0100007F:18EB 00000000:0000 0A 0:0 0:0 0 1000 0 4711 1 0 100 0 0 10 0
-   1: 0100007F:18EB 0100007F:A000 01 0:0 0:0 0 1000 0 4712 1 0 100 0 0 10 0
-   2: 00000000:0016 00000000:0000 0A 0:0 0:0 0 0 0 4713 1 0 100 0 0 10 0
-"""
-
-
-def test_only_listeners_count() -> None:
-    assert redis_process.listening_inodes(TABLE, 6379) == {"4711"}
-    assert redis_process.listening_inodes(TABLE, 80) == set()
-    assert redis_process.listening_ports(TABLE, {"4711", "4712", "4713"}) == {6379, 22}
-
 
 def test_finds_this_very_process() -> None:
     with socket.socket() as listener:
