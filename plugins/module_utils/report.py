@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
+from typing import Any, Iterable, Mapping, Sequence
+
+HEADINGS = ("NODE", "HOST", "PID", "POOL", "QUEUES", "PROCESSES", "RELEASE", "STATUS")
 
 Record = Mapping[str, Any]
 Node = Mapping[str, Any]
 
 
-def missing_nodes(expected: Iterable[Node], records: Sequence[Record]) -> List[str]:
+def missing_nodes(expected: Iterable[Node], records: Sequence[Record]) -> list[str]:
     """Say which expected nodes are not proved by the records, one sentence each.
 
     Args:
@@ -22,39 +24,43 @@ def missing_nodes(expected: Iterable[Node], records: Sequence[Record]) -> List[s
         record = found.get(node["nodename"])
         if record is None:
             problems.append(
-                f"{node['nodename']} keeps no record in Redis: it does not run, or it cannot reach the broker. "
-                "Look at its log, then deploy again."
+                f"{node['nodename']} keeps no record in Redis: it does not run, or it cannot reach "
+                "the broker. Look at its log, then deploy again."
             )
         elif record.get("fingerprint") != node["fingerprint"]:
             problems.append(
-                f"{node['nodename']} (pid {record.get('pid')}) still runs settings {record.get('fingerprint')}, "
-                f"not {node['fingerprint']}. Deploy again; if it stays, stop the process by hand."
+                f"{node['nodename']} (pid {record.get('pid')}) still runs settings "
+                f"{record.get('fingerprint')}, not {node['fingerprint']}. Deploy again; if it stays, stop the process by hand."
             )
         elif record.get("status") != "ready":
             problems.append(
-                f"{node['nodename']} (pid {record.get('pid')}) is {record.get('status')}, not ready. Look at its log."
+                f"{node['nodename']} (pid {record.get('pid')}) is {record.get('status')}, not ready. "
+                "Look at its log."
             )
     return problems
 
 
-def beat_problems(wanted: int, beats: Sequence[Record]) -> List[str]:
+def beat_problems(wanted: int, beats: Sequence[Record]) -> list[str]:
     """Say why the number of beats in the records is not the wanted one (0 or 1); empty when it is."""
     if len(beats) == wanted:
         return []
     if not beats:
-        return [
-            "No beat keeps a record in Redis: no scheduled task will be sent. Look at beat's log, then deploy again."
-        ]
+        verdict = (
+            "No beat keeps a record in Redis: no scheduled task will be sent. "
+            "Look at beat's log, then deploy again."
+        )
+        return [verdict]
     names = ", ".join(f"{beat.get('node')} on {beat.get('host')} (pid {beat.get('pid')})" for beat in beats)
-    return [
-        f"{len(beats)} beats run, {wanted} should: {names}. Each scheduled task is sent once by each of them. "
-        "Stop the ones that do not belong, then deploy again."
-    ]
+    verdict = (
+        f"{len(beats)} beats run, {wanted} should: {names}. Each scheduled task is sent once by each of "
+        "them. Stop the ones that do not belong, then deploy again."
+    )
+    return [verdict]
 
 
 def proof_problems(
     info: Mapping[str, Any], expected: Iterable[Node], beats: int, canary: Mapping[str, Any]
-) -> List[str]:
+) -> list[str]:
     """Collect everything that speaks against a finished deploy, one sentence each; empty is the proof.
 
     Args:
@@ -86,7 +92,7 @@ def fleet_report(
     Returns:
         Lines of text without trailing spaces, ready to print.
     """
-    rows: List[Tuple[str, ...]] = [("NODE", "HOST", "PID", "POOL", "QUEUES", "PROCESSES", "RELEASE", "STATUS")]
+    rows: list[tuple[str, ...]] = [HEADINGS]
     for record in sorted(info.get("nodes", []), key=lambda record: str(record.get("node"))):
         rows.append(
             (
@@ -101,14 +107,18 @@ def fleet_report(
             )
         )
     lines = [f"Fleet {info.get('fleet', '?')}", ""]
-    lines += _columns(rows) if len(rows) > 1 else ["No worker node keeps a record: none runs, or Redis cannot be reached."]
+    nobody = ["No worker node keeps a record: none runs, or Redis cannot be reached."]
+    lines += _columns(rows) if len(rows) > 1 else nobody
     lines.append("")
     for beat in info.get("beats", []):
         lines.append(f"beat     on {beat.get('host')}, pid {beat.get('pid')}, release {beat.get('release')}")
     if not info.get("beats"):
         lines.append("beat     none: no scheduled task is sent")
     if flower:
-        lines.append(f"Flower   {flower['url']}  user {flower['user']}, password in {flower['password_file']}")
+        login = (
+            f"user {flower['user']}, password in {flower['password_file']}" if flower["user"] else "no login"
+        )
+        lines.append(f"Flower   {flower['url']}  {login}")
     lines += [f"PROBLEM  {problem}" for problem in info.get("problems", [])]
     if hints:
         lines += ["", "Try next:"]
@@ -123,6 +133,6 @@ def _processes(record: Record) -> str:
     return f"{now} of {bounds['min']}..{bounds['max']}" if bounds else str(now)
 
 
-def _columns(rows: Sequence[Tuple[str, ...]]) -> List[str]:
-    widths: Dict[int, int] = {i: max(len(row[i]) for row in rows) for i in range(len(rows[0]))}
+def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths: dict[int, int] = {i: max(len(row[i]) for row in rows) for i in range(len(rows[0]))}
     return ["  ".join(cell.ljust(widths[i]) for i, cell in enumerate(row)).rstrip() for row in rows]

@@ -1,7 +1,6 @@
 """What counts as proof of a deploy, and what the operator is shown."""
 
 import pytest
-
 from ansible_collections.celeryops.fleet.plugins.module_utils import report
 
 
@@ -48,7 +47,8 @@ def test_a_wrong_number_of_beats_is_named(wanted, beats, says):
 
 def test_a_queue_without_an_answer_is_named():
     info = {"nodes": [node("default-1@h1")], "beats": [BEAT]}
-    (problem,) = report.proof_problems(info, WANTED, 1, {"queues": {"celery": {"ok": True}, "ml": {"ok": False, "error": "no answer"}}})
+    answers = {"queues": {"celery": {"ok": True}, "ml": {"ok": False, "error": "no answer"}}}
+    (problem,) = report.proof_problems(info, WANTED, 1, answers)
     assert problem == "The canary task in queue ml has not come back: no answer."
 
 
@@ -57,12 +57,19 @@ def test_the_report_shows_every_node_beat_and_flower():
         "fleet": "shop",
         "nodes": [
             node("ml-1@h1", pool="ml", queues=["ml"], processes=1, release="r1"),
-            node("default-1@h1", pool="default", queues=["celery", "mail"], processes=1, autoscale={"min": 1, "max": 4}),
+            node(
+                "default-1@h1",
+                pool="default",
+                queues=["celery", "mail"],
+                processes=1,
+                autoscale={"min": 1, "max": 4},
+            ),
         ],
         "beats": [BEAT],
         "problems": ["ml-1@h1 does not answer"],
     }
-    text = report.fleet_report(info, {"url": "http://127.0.0.1:5555", "user": "admin", "password_file": "/etc/x"})
+    flower = {"url": "http://127.0.0.1:5555", "user": "admin", "password_file": "/etc/x"}
+    text = report.fleet_report(info, flower)
     lines = text.splitlines()
     assert lines[0] == "Fleet shop"
     assert lines[3].split()[:6] == ["default-1@h1", "h1", "7", "default", "celery,mail", "1"]
