@@ -79,13 +79,8 @@ class Checkout:
         return self.run("make", target, f"ARGS={shlex.join(self.arguments(*extra))}")
 
     def manage(self, *arguments: str) -> Done:
-        """The application's own command, from the release that is deployed."""
-        release = self.prefix / "opt/celery/shop/current"
-        python = shlex.join([str(release / "venv/bin/python"), "manage.py", *arguments])
-        environment = shlex.quote(str(self.prefix / "etc/celery/shop/environment"))
-        return self.run(
-            "sh", "-c", f"cd {shlex.quote(str(release / 'src'))}; set -a; . {environment}; {python}"
-        )
+        """The application's own command, in the fleet's environment."""
+        return self.run(str(self.prefix / "opt/celery/shop/bin/run"), "python", "manage.py", *arguments)
 
     def processes(self) -> dict[int, str]:
         """Command lines, by pid, of everything that runs out of the prefix."""

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from .conftest import Checkout
 
 
+# What pip, uv and the shims of version managers put into a home for themselves.
+CACHES = {".cache", ".rustup", ".pyenv"}
+
+
 def given(**variables: Any) -> list[str]:
     return ["-e", json.dumps(variables)]
 
@@ -109,7 +113,7 @@ def test_from_clone_to_teardown(checkout: Checkout, subtests: pytest.Subtests) -
     with subtests.test("nothing was touched outside the prefix"):
         changed_files = checkout.run("git", "status", "--porcelain").output
         assert changed_files == ""
-        assert {path.name for path in checkout.home.iterdir()} <= {".cache", ".ansible"}
+        assert {path.name for path in checkout.home.iterdir()} <= CACHES
 
     with subtests.test("teardown stops everything and keeps the data"):
         down = checkout.make("teardown")
@@ -122,6 +126,6 @@ def test_from_clone_to_teardown(checkout: Checkout, subtests: pytest.Subtests) -
         assert all(path.startswith("var/lib/") for path in kept), sorted(kept)
 
     with subtests.test("teardown with the data leaves nothing"):
-        down = checkout.make("teardown", *given(celery_teardown_data=True))
+        down = checkout.make("teardown", *given(celery_remove_data=True))
         assert down.code == 0, down.output
         assert not checkout.prefix.exists() or not list(checkout.prefix.iterdir())
