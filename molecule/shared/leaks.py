@@ -1,6 +1,7 @@
-"""Run on a host: prints every place where one of the secrets in the environment variable SECRETS can be read.
+"""Run on a host: finds every place where a secret can be read by others.
 
 Looks at the command line of every process, at the journal, and at files that others than owner and group may read.
+Secrets arrive on standard input, at the end of this file itself: command lines and environments are looked at.
 """
 
 from __future__ import annotations
@@ -38,7 +39,11 @@ def open_files() -> list[tuple[str, bytes]]:
             ]
             for path in (Path(parent, name) for name in names):
                 status = path.lstat()
-                if stat.S_ISREG(status.st_mode) and status.st_mode & stat.S_IROTH and status.st_size <= LARGEST:
+                if (
+                    stat.S_ISREG(status.st_mode)
+                    and status.st_mode & stat.S_IROTH
+                    and status.st_size <= LARGEST
+                ):
                     found.append((str(path), path.read_bytes()))
     return found
 
@@ -48,11 +53,7 @@ def journal() -> list[tuple[str, bytes]]:
     return [("the journal", done.stdout)]
 
 
-if __name__ == "__main__":
-    secrets = [secret.encode() for secret in json.loads(os.environ["SECRETS"])]
-    places = [
-        place
-        for place, text in command_lines() + open_files() + journal()
-        if any(secret in text for secret in secrets)
-    ]
-    print(json.dumps(places))
+def show_leaks(*secrets: str) -> None:
+    wanted = [secret.encode() for secret in secrets]
+    texts = command_lines() + open_files() + journal()
+    print(json.dumps([place for place, text in texts if any(secret in text for secret in wanted)]))

@@ -44,7 +44,9 @@ def control_group_of(pid: int) -> str:
 
 def observe(fleet: str) -> dict[str, object]:
     found = systemctl("show", "--all", f"celery-{fleet}-*.service", "--property", ",".join(PROPERTIES))
-    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in found.split("\n\n") if block]
+    blocks = [
+        dict(line.split("=", 1) for line in block.splitlines()) for block in found.split("\n\n") if block
+    ]
     groups = {int(path.name): control_group_of(int(path.name)) for path in Path("/proc").glob("[0-9]*")}
     units = {}
     for block in blocks:
@@ -57,7 +59,9 @@ def observe(fleet: str) -> dict[str, object]:
             "restarts": int(block["NRestarts"]),
             "argv": words_of(Path(f"/proc/{pid}/cmdline")) if pid else [],
             "environment": environment_of(pid) if pid else {},
-            "children": [other for other, group in groups.items() if pid != other and group == block["ControlGroup"]]
+            "children": [
+                other for other, group in groups.items() if pid != other and group == block["ControlGroup"]
+            ]
             if block["ControlGroup"]
             else [],
         }
