@@ -1,7 +1,7 @@
 """Run on a host: finds every place where a secret can be read by others.
 
-Looks at the command line of every process, at the journal, and at files that others than owner and group may read.
-Secrets arrive on standard input, at the end of this file itself: command lines and environments are looked at.
+Looks at the command line of every process, at the journal, and at files that anybody may read.
+Secrets arrive on standard input, at the end of this file itself: command lines are looked at.
 """
 
 from __future__ import annotations

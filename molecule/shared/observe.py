@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 PROPERTIES = ["Id", "ActiveState", "SubState", "MainPID", "NRestarts", "ControlGroup"]
 
@@ -48,7 +49,7 @@ def observe(fleet: str) -> dict[str, object]:
         dict(line.split("=", 1) for line in block.splitlines()) for block in found.split("\n\n") if block
     ]
     groups = {int(path.name): control_group_of(int(path.name)) for path in Path("/proc").glob("[0-9]*")}
-    units = {}
+    units: dict[str, dict[str, Any]] = {}
     for block in blocks:
         name = block["Id"].removeprefix(f"celery-{fleet}-").removesuffix(".service")
         pid = int(block["MainPID"])

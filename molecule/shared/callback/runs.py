@@ -17,7 +17,7 @@ name: runs
 type: aggregate
 short_description: Keeps book of Molecule's runs
 description:
-  - Adds one line of JSON for each run of ansible-playbook to C(runs.jsonl) in the scenario's ephemeral folder.
+  - Adds one line of JSON for each run of ansible-playbook to C(runs.jsonl) in Molecule's ephemeral folder.
   - A line names the playbook, whether it ran in check mode, the numbers of tasks and seconds, what changed.
 """
 

@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Ends a run as a lost connection or an impatient operator does: at once, in the middle, with nothing tidied up."""
+"""Ends a run as a lost connection or an impatient operator does: in the middle, with nothing tidied up."""
 
 from __future__ import annotations
 
