@@ -30,7 +30,8 @@ def missing_nodes(expected: Iterable[Node], records: Sequence[Record]) -> list[s
         elif record.get("fingerprint") != node["fingerprint"]:
             problems.append(
                 f"{node['nodename']} (pid {record.get('pid')}) still runs settings "
-                f"{record.get('fingerprint')}, not {node['fingerprint']}. Deploy again; if it stays, stop the process by hand."
+                f"{record.get('fingerprint')}, not {node['fingerprint']}. Deploy again; if it "
+                "stays, stop the process by hand."
             )
         elif record.get("status") != "ready":
             problems.append(
@@ -115,9 +116,8 @@ def fleet_report(
     if not info.get("beats"):
         lines.append("beat     none: no scheduled task is sent")
     if flower:
-        login = (
-            f"user {flower['user']}, password in {flower['password_file']}" if flower["user"] else "no login"
-        )
+        place = f"in {flower['password_file']}" if flower["password_file"] else "as the inventory gives it"
+        login = f"user {flower['user']}, password {place}" if flower["user"] else "no login"
         lines.append(f"Flower   {flower['url']}  {login}")
     lines += [f"PROBLEM  {problem}" for problem in info.get("problems", [])]
     if hints:

@@ -90,3 +90,17 @@ def test_the_report_ends_with_what_to_try_next():
     hints = [{"command": "a", "shows": "first"}, {"command": "long", "shows": "second"}]
     lines = report.fleet_report({"fleet": "shop"}, hints=hints).splitlines()
     assert lines[-3:] == ["Try next:", "  a     first", "  long  second"]
+
+
+@pytest.mark.parametrize(
+    "user, password_file, says",
+    [
+        ("admin", "/etc/x", "user admin, password in /etc/x"),
+        ("admin", "", "user admin, password as the inventory gives it"),
+        ("", "", "no login"),
+    ],
+)
+def test_the_report_says_how_to_log_in(user, password_file, says):
+    flower = {"url": "http://127.0.0.1:5555", "user": user, "password_file": password_file}
+    lines = report.fleet_report({"fleet": "shop"}, flower).splitlines()
+    assert f"Flower   http://127.0.0.1:5555  {says}" in lines
