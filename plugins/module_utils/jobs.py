@@ -18,6 +18,12 @@ StatusReader = Callable[[], Mapping[str, Any]]
 # The records are read at most this often: a read starts a Python.
 READ_SECONDS = 1.0
 
+# A launch may be between two forks, or its environment not readable during an exec. Only after this long, and
+# after as many looks at the host, without any process, it has died. The looks count because reading the
+# records may hold up everything for seconds on a busy host.
+VANISHED_SECONDS = 2.5
+VANISHED_LOOKS = 4
+
 NEW, STOPPING, STOPPED, STARTING, DONE = "new", "stopping", "stopped", "starting", "done"
 
 
@@ -33,6 +39,7 @@ class Job:
         self.killed = False
         self.deadline = 0.0
         self.seen = 0.0
+        self.missed = 0
         self.log_offset = 0
         self.launch: Launch | None = None
         self.start_timeout = step.wanted.start_timeout if step.wanted else 0
@@ -41,7 +48,20 @@ class Job:
     def to(self, phase: str, timeout: float = 0) -> None:
         self.phase = phase
         self.seen = time.monotonic()
+        self.missed = 0
         self.deadline = self.seen + timeout
+
+    def look(self, alive: bool) -> None:
+        """Note whether the node has a process, or a command that is to start one, at this moment."""
+        if alive or not self.is_launched:
+            self.seen = time.monotonic()
+            self.missed = 0
+        else:
+            self.missed += 1
+
+    @property
+    def has_vanished(self) -> bool:
+        return self.missed >= VANISHED_LOOKS and time.monotonic() - self.seen > VANISHED_SECONDS
 
     @property
     def busy(self) -> bool:

@@ -32,9 +32,6 @@ LOOK_SECONDS = 0.2
 # How often all processes of the host are; that costs about a quarter of a millisecond for each of them.
 SCAN_SECONDS = 1.0
 
-# A launch may be between two forks; only after this long without any process it has died.
-VANISHED_SECONDS = 2.5
-
 # What the kernel may take to end a killed process.
 KILL_SECONDS = 5.0
 
@@ -194,6 +191,9 @@ class Multi(Manager):
             alive = self._alive(jobs)
             for job in jobs:
                 if job.phase == STARTING:
+                    job.look(job.name in alive)
+            for job in jobs:
+                if job.phase == STARTING:
                     self._await_ready(job, alive.get(job.name), reader, outcome)
             if any(job.busy for job in jobs):
                 time.sleep(LOOK_SECONDS)
@@ -301,14 +301,12 @@ class Multi(Manager):
         return {str(one.get(processes.NODE)): one for one in living}
 
     def _await_ready(self, job: Job, process: Process | None, reader: Reader, outcome: Outcome) -> None:
-        if process is not None or not job.is_launched:
-            job.seen = time.monotonic()
         problem = self._not_ready(job, process, reader)
         if not problem:
             _report(job.step, job.launch is not None, outcome)
             job.to(DONE)
             return
-        if process is None and time.monotonic() - job.seen > VANISHED_SECONDS:
+        if process is None and job.has_vanished:
             problem = "its process has ended"
         elif not job.is_late and not _is_another(process, job):
             return
