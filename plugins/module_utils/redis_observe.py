@@ -81,13 +81,13 @@ class Observer:
     # What all do.
 
     def password(self) -> str:
-        """The wanted password; empty when none is wanted or, in check mode, none has been made yet."""
+        """The wanted password; empty when none is wanted, none has been made yet or it is gone already."""
         if self.params["password"]:
             return str(self.params["password"])
         if not self.params["password_file"]:
             return ""
         text = read(self.params["password_file"])
-        if text is None and not self.check_mode:
+        if text is None and not self.check_mode and self.params["state"] != "absent":
             raise ManageError("the password file {} does not exist".format(self.params["password_file"]))
         return (text or "").strip()
 

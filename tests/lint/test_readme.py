@@ -14,8 +14,10 @@ TARGETS = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MU
 
 def command(target: str) -> str:
     """The command that a target runs; what it prepares silently apart."""
-    dry = subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True, text=True)
-    return dry.stdout.strip().splitlines()[-1].strip()
+    # The tests may themselves be run by make, which would then say where it is.
+    dry = ["make", "--no-print-directory", "--dry-run", target]
+    done = subprocess.run(dry, cwd=ROOT, check=True, capture_output=True, text=True)
+    return done.stdout.strip().splitlines()[-1].strip()
 
 
 @pytest.mark.parametrize("target", [target for target in TARGETS if target != "help"])
