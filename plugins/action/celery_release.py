@@ -11,8 +11,9 @@ import typing as t
 from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.celeryops.fleet.plugins.module_utils import archive, release
 from ansible_collections.celeryops.fleet.plugins.module_utils.files import pack
+from ansible_collections.celeryops.fleet.plugins.module_utils.release import archive
+from ansible_collections.celeryops.fleet.plugins.module_utils.release import rules as release
 
 _RUNTIME = os.path.join(os.path.dirname(os.path.realpath(__file__)), os.pardir, os.pardir, "runtime")
 

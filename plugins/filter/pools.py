@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.celeryops.fleet.plugins.module_utils import nodes as _nodes
-from ansible_collections.celeryops.fleet.plugins.module_utils import pools as _pools
 from ansible_collections.celeryops.fleet.plugins.module_utils.fingerprint import plain
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools import pools as _pools
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools import specs as _nodes
 
 
 def pool_problems(

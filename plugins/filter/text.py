@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.celeryops.fleet.plugins.module_utils import envfile, multifile, unitfile
+from ansible_collections.celeryops.fleet.plugins.module_utils import envfile
 from ansible_collections.celeryops.fleet.plugins.module_utils.fingerprint import fingerprint as _fingerprint
 from ansible_collections.celeryops.fleet.plugins.module_utils.fingerprint import plain
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools import multifile, unitfile
 
 
 def env_file(environment: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .units import UnitError, parse_seconds
+from ansible_collections.celeryops.fleet.plugins.module_utils.units import UnitError, parse_seconds
 
 # A class as Celery imports it (module:Class or module.Class), or a name that a package registers.
 _SCHEDULER = re.compile(r"[A-Za-z_]\w*([.:][A-Za-z_]\w*)*\Z")

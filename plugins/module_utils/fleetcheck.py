@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .envfile import env_problems, reserved_problems
-from .fingerprint import plain
+from ansible_collections.celeryops.fleet.plugins.module_utils.envfile import env_problems, reserved_problems
+from ansible_collections.celeryops.fleet.plugins.module_utils.fingerprint import plain
 
 _FLEET = re.compile(r"[a-z][a-z0-9-]*\Z")
 _FLEET_LENGTH = 40

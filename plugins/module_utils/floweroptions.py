@@ -9,7 +9,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .units import UnitError, parse_bytes, parse_seconds
+from ansible_collections.celeryops.fleet.plugins.module_utils.units import (
+    UnitError,
+    parse_bytes,
+    parse_seconds,
+)
 
 _DURATIONS = ("purge_offline", "start_timeout", "stop_timeout")
 

@@ -130,9 +130,9 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celeryops.fleet.plugins.module_utils import judgement, processes, records
 from ansible_collections.celeryops.fleet.plugins.module_utils.commands import run
-from ansible_collections.celeryops.fleet.plugins.module_utils.convergence import status_command
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import judgement, processes, records
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.convergence import status_command
 
 
 def main() -> None:

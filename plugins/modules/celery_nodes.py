@@ -235,9 +235,9 @@ reloaded:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celeryops.fleet.plugins.module_utils.convergence import Convergence, Layout
-from ansible_collections.celeryops.fleet.plugins.module_utils.processes import ProcessError
-from ansible_collections.celeryops.fleet.plugins.module_utils.reconcile import Wanted
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.convergence import Convergence, Layout
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.processes import ProcessError
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import Wanted
 
 
 def main() -> None:

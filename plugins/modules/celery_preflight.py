@@ -227,15 +227,21 @@ import dataclasses
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celeryops.fleet.plugins.module_utils import preflight, sockets, surroundings, systemd
-from ansible_collections.celeryops.fleet.plugins.module_utils.preflight import (
+from ansible_collections.celeryops.fleet.plugins.module_utils import sockets
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import systemd
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.processes import (
+    ProcessError,
+    require_proc,
+)
+from ansible_collections.celeryops.fleet.plugins.module_utils.preflight import rules as preflight
+from ansible_collections.celeryops.fleet.plugins.module_utils.preflight import surroundings
+from ansible_collections.celeryops.fleet.plugins.module_utils.preflight.rules import (
     Deployment,
     Interpreter,
     Port,
     Problem,
     Space,
 )
-from ansible_collections.celeryops.fleet.plugins.module_utils.processes import ProcessError, require_proc
 from ansible_collections.celeryops.fleet.plugins.module_utils.units import UnitError, parse_bytes
 
 

@@ -287,10 +287,10 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celeryops.fleet.plugins.module_utils.archive import ArchiveError
 from ansible_collections.celeryops.fleet.plugins.module_utils.files import FilesError
-from ansible_collections.celeryops.fleet.plugins.module_utils.release import ReleaseError
-from ansible_collections.celeryops.fleet.plugins.module_utils.release_deployment import deploy, remove
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.archive import ArchiveError
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.deployment import deploy, remove
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.rules import ReleaseError
 
 
 def argument_spec() -> dict[str, t.Any]:

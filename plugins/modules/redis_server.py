@@ -208,10 +208,11 @@ port:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celeryops.fleet.plugins.module_utils import redis_checks, redisconf
-from ansible_collections.celeryops.fleet.plugins.module_utils.redis_manage import ManageError
-from ansible_collections.celeryops.fleet.plugins.module_utils.redis_private import Private
-from ansible_collections.celeryops.fleet.plugins.module_utils.redis_service import Service
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import checks as redis_checks
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import conf as redisconf
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis.manage import ManageError
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis.private import Private
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis.service import Service
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import signal
 import sys
 from dataclasses import replace
 
-from ansible_collections.celeryops.fleet.plugins.module_utils import processes
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import processes
 
 from .conftest import Fleet, free_port, until
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils import processes
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import processes
 
 from .conftest import Fleet, until
 

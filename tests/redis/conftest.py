@@ -152,7 +152,7 @@ class Server:
 
     def call(self, *command: Any, port: int | None = None, password: str | None = None) -> Any:
         """One command, with the client of the collection; returns the answer, or the text of an error."""
-        from ansible_collections.celeryops.fleet.plugins.module_utils.redis_client import Redis, RedisError
+        from ansible_collections.celeryops.fleet.plugins.module_utils.redis.client import Redis, RedisError
 
         with Redis("127.0.0.1", port or self.options["port"]) as redis:
             secret = self.options.get("password") if password is None else password

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils import (
-    redis_install,
-    redis_process,
-    redis_session,
-)
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import install as redis_install
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import process as redis_process
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import session as redis_session
 
 from .conftest import SERVERS, Server, alive, free_port
 

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils import redis_install
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import install as redis_install
 
 from .conftest import Server
 

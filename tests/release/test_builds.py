@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils import archive, release
 from ansible_collections.celeryops.fleet.plugins.module_utils.files import pack
+from ansible_collections.celeryops.fleet.plugins.module_utils.release import archive
+from ansible_collections.celeryops.fleet.plugins.module_utils.release import rules as release
 
 
 def tree(root: Path) -> dict[str, str]:
@@ -194,7 +195,7 @@ def test_other_sources(host: Any) -> None:
 
 BUILD = """
 import json, sys
-from ansible_collections.celeryops.fleet.plugins.module_utils.release_deployment import deploy
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.deployment import deploy
 deploy(json.load(open(sys.argv[1])), False, print)
 """
 

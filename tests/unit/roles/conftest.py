@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 import pytest
 from ansible_collections.celeryops.fleet.plugins.filter import pools, text
-from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import node_specs
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools.specs import node_specs
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 

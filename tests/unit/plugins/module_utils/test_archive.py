@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils.archive import (
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.archive import (
     ArchiveError,
     collect,
     digest,

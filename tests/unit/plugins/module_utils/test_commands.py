@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils import commands, launchers, listening
-from ansible_collections.celeryops.fleet.plugins.module_utils.reconcile import Step, Wanted
+from ansible_collections.celeryops.fleet.plugins.module_utils import commands, listening
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import launchers
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import Step, Wanted
 
 
 def test_only_what_a_daemon_may_inherit_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:

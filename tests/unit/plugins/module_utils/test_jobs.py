@@ -3,9 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils import jobs, records
-from ansible_collections.celeryops.fleet.plugins.module_utils.jobs import DONE, STARTING, Job, Reader
-from ansible_collections.celeryops.fleet.plugins.module_utils.reconcile import Step, Wanted
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import jobs, records
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.jobs import DONE, STARTING, Job, Reader
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import Step, Wanted
 
 
 class Clock:

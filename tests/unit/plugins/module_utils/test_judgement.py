@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils import judgement
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import judgement
 
 
 def record(node: str = "n-1@h", **more: Any) -> dict[str, Any]:

@@ -4,13 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import (
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools.pools import longest_task
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools.specs import (
     PoolError,
     node_environment,
     node_specs,
     node_wants,
 )
-from ansible_collections.celeryops.fleet.plugins.module_utils.pools import longest_task
 
 POOLS: list[dict[str, Any]] = [
     {

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils.pools import check_pools
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools.pools import check_pools
 
 
 def one(**keys: Any) -> list[dict[str, Any]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils.preflight import (
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.processes import Process
+from ansible_collections.celeryops.fleet.plugins.module_utils.preflight.rules import (
     Deployment,
     Interpreter,
     Port,
@@ -19,7 +20,6 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.preflight import (
     systemd_problems,
     version_of,
 )
-from ansible_collections.celeryops.fleet.plugins.module_utils.processes import Process
 from ansible_collections.celeryops.fleet.plugins.module_utils.sockets import Listener
 
 SHOP = Deployment("shop", "/run/celery/shop", "shop.celery:app")

@@ -2,7 +2,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils.schedulers import Command, parse, same_app
+from ansible_collections.celeryops.fleet.plugins.module_utils.preflight.schedulers import (
+    Command,
+    parse,
+    same_app,
+)
 
 
 @pytest.mark.parametrize(

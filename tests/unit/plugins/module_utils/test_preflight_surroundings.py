@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils import surroundings
-from ansible_collections.celeryops.fleet.plugins.module_utils.preflight import Interpreter, Space
+from ansible_collections.celeryops.fleet.plugins.module_utils.preflight import surroundings
+from ansible_collections.celeryops.fleet.plugins.module_utils.preflight.rules import Interpreter, Space
 
 
 def look_at(path: Path | str) -> Space:

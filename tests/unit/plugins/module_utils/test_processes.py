@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils import processes
-from ansible_collections.celeryops.fleet.plugins.module_utils.processes import Process
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import processes
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.processes import Process
 
 RUN = "/run/celery/shop"
 WORKER = ("/opt/venv/bin/python", "-m", "celery", "-A", "shop", "worker", "-n", "n-1@host")

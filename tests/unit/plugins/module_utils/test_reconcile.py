@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils import reconcile
-from ansible_collections.celeryops.fleet.plugins.module_utils.reconcile import (
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import reconcile
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import (
     ADOPT,
     FAILED,
     KEEP,

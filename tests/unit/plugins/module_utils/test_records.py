@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils import records
 from ansible_collections.celeryops.fleet.plugins.module_utils.commands import Result
-from ansible_collections.celeryops.fleet.plugins.module_utils.records import RecordsError
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import records
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.records import RecordsError
 
 RECORD = {"node": "n-1@h", "pid": 7, "fingerprint": "f", "status": "ready", "active": 2}
 STATUS: dict[str, Any] = {

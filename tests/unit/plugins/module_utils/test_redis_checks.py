@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils import redis_checks
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import checks as redis_checks
 
 INFO = {"cluster_enabled": "0", "tcp_port": "6379", "used_memory": "1000000"}
 

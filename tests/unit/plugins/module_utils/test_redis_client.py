@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils.redis_client import Redis, RedisError
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis.client import Redis, RedisError
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from ansible_collections.celeryops.fleet.plugins.module_utils import redis_process
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import process as redis_process
 
 
 def test_finds_this_very_process() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils import redisconf
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import conf as redisconf
 
 
 @pytest.mark.parametrize(

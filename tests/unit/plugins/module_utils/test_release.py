@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils import release
-from ansible_collections.celeryops.fleet.plugins.module_utils.release import Kept, ReleaseError
+from ansible_collections.celeryops.fleet.plugins.module_utils.release import rules as release
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.rules import Kept, ReleaseError
 
 ROOT = Path(__file__).resolve().parents[4]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

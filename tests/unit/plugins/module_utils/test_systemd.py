@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils import processes, reconcile, systemd
 from ansible_collections.celeryops.fleet.plugins.module_utils.commands import Result
-from ansible_collections.celeryops.fleet.plugins.module_utils.processes import Process
-from ansible_collections.celeryops.fleet.plugins.module_utils.reconcile import Wanted, plan
-from ansible_collections.celeryops.fleet.plugins.module_utils.systemd import Systemd
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import processes, reconcile, systemd
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.processes import Process
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import Wanted, plan
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.systemd import Systemd
 
 A, B = "a" * 16, "b" * 16
 ONE, TWO = "celery-shop-worker@n-1.service", "celery-shop-worker@n-2.service"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils.unitfile import unit_command
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools.unitfile import unit_command
 
 TRICKY = [
     "/opt/celery/bin/celery",

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils import reconcile, unitstate
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import reconcile, unitstate
 
 SHOWN = """\
 Id=celery-shop-worker@default-1.service

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils.workeroptions import (
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools.options import (
     from_argv,
     parse_extra,
     to_argv,

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.celeryops.fleet.plugins.module_utils.convergence import (
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.convergence import (
     Convergence,
     Layout,
     status_command,
 )
-from ansible_collections.celeryops.fleet.plugins.module_utils.multi import Multi
-from ansible_collections.celeryops.fleet.plugins.module_utils.reconcile import Wanted
-from ansible_collections.celeryops.fleet.plugins.module_utils.systemd import Systemd
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.multi import Multi
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import Wanted
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.systemd import Systemd
 
 _MODULE = "ansible_collections.celeryops.fleet.plugins.modules."
 _RUN = """

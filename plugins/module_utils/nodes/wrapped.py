@@ -27,11 +27,16 @@ import os
 import pwd
 from typing import Mapping, Sequence
 
-from .commands import Launch, Result, run
-from .multi import Launcher
-from .processes import ProcessError
-from .reconcile import Outcome, Step
-from .unitstate import NOT_ENABLED, PROPERTIES, describe, parse_show
+from ansible_collections.celeryops.fleet.plugins.module_utils.commands import Launch, Result, run
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.multi import Launcher
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.processes import ProcessError
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import Outcome, Step
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.unitstate import (
+    NOT_ENABLED,
+    PROPERTIES,
+    describe,
+    parse_show,
+)
 
 
 def unit_name(fleet: str) -> str:

@@ -9,7 +9,8 @@ import signal
 import time
 from typing import Sequence
 
-from ansible_collections.celeryops.fleet.plugins.module_utils import redis_client, redis_process
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import client as redis_client
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import process as redis_process
 
 
 class ManageError(Exception):

@@ -8,7 +8,8 @@ import socket
 import time
 from typing import Callable, Iterable, NamedTuple, Sequence
 
-from ansible_collections.celeryops.fleet.plugins.module_utils import redis_client, redisconf
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import client as redis_client
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import conf as redisconf
 
 ANSWER = 5.0  # seconds a server may take to answer; a slow command of somebody else holds up all others
 

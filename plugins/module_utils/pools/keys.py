@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from .units import parse_bytes, parse_seconds
+from ansible_collections.celeryops.fleet.plugins.module_utils.units import parse_bytes, parse_seconds
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 POOL_CLASSES = ("prefork", "threads", "solo", "gevent", "eventlet")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, Mapping, Sequence
 
-from .commands import Result, run, sourced
+from ansible_collections.celeryops.fleet.plugins.module_utils.commands import Result, run, sourced
 
 # A read takes well below a second; a broker that does not answer is given up by the runtime itself.
 READ_TIMEOUT = 30

@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .envfile import escape, quote
-from .workeroptions import Option, from_argv
+from ansible_collections.celeryops.fleet.plugins.module_utils.envfile import escape, quote
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools.options import Option, from_argv
 
 
 def celeryd_file(

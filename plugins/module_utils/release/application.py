@@ -11,7 +11,7 @@ import tempfile
 import typing as t
 
 from ansible_collections.celeryops.fleet.plugins.module_utils.commands import become, clean_environment
-from ansible_collections.celeryops.fleet.plugins.module_utils.release import (
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.rules import (
     ReleaseError,
     digest_of,
     own_traceback,

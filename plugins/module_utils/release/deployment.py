@@ -9,10 +9,12 @@ import shutil
 import subprocess
 import typing as t
 
-from ansible_collections.celeryops.fleet.plugins.module_utils import release, release_build, release_store
 from ansible_collections.celeryops.fleet.plugins.module_utils.files import unpack
-from ansible_collections.celeryops.fleet.plugins.module_utils.release import ReleaseError
-from ansible_collections.celeryops.fleet.plugins.module_utils.release_app import Application
+from ansible_collections.celeryops.fleet.plugins.module_utils.release import build as release_build
+from ansible_collections.celeryops.fleet.plugins.module_utils.release import rules as release
+from ansible_collections.celeryops.fleet.plugins.module_utils.release import store as release_store
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.application import Application
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.rules import ReleaseError
 from ansible_collections.celeryops.fleet.plugins.module_utils.units import UnitError, parse_seconds
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 from typing import Any, Callable, Mapping, Sequence
 
-from . import records
-from .commands import Launch
-from .processes import Process
-from .reconcile import Step
+from ansible_collections.celeryops.fleet.plugins.module_utils.commands import Launch
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import records
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.processes import Process
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import Step
 
 StatusReader = Callable[[], Mapping[str, Any]]
 

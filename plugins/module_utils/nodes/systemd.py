@@ -14,11 +14,30 @@ import os
 import time
 from typing import Mapping, Sequence
 
-from . import processes, reconcile
-from .commands import Result, run, tail
-from .nodefiles import env_file_names, node_files, remove_files, unit_name
-from .reconcile import Manager, Observed, Outcome, Step, Wanted
-from .unitstate import NOT_ENABLED, PROPERTIES, describe, is_hopeless, number, parse_show, state_of
+from ansible_collections.celeryops.fleet.plugins.module_utils.commands import Result, run, tail
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import processes, reconcile
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.nodefiles import (
+    env_file_names,
+    node_files,
+    remove_files,
+    unit_name,
+)
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import (
+    Manager,
+    Observed,
+    Outcome,
+    Step,
+    Wanted,
+)
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.unitstate import (
+    NOT_ENABLED,
+    PROPERTIES,
+    describe,
+    is_hopeless,
+    number,
+    parse_show,
+    state_of,
+)
 
 
 def is_running() -> bool:

@@ -7,16 +7,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible_collections.celeryops.fleet.plugins.module_utils import (
-    redis_checks,
-    redis_client,
-    redis_install,
-    redis_process,
-    redis_session,
-    redisconf,
-    units,
-)
-from ansible_collections.celeryops.fleet.plugins.module_utils.redis_manage import ManageError
+from ansible_collections.celeryops.fleet.plugins.module_utils import units
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import checks as redis_checks
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import client as redis_client
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import conf as redisconf
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import install as redis_install
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import process as redis_process
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import session as redis_session
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis.manage import ManageError
 
 
 def read(path: str) -> str | None:

@@ -15,13 +15,32 @@ import signal
 import time
 from typing import Any, Mapping, Sequence
 
-from . import processes, reconcile, records
-from .commands import Launch, size, tail
-from .jobs import DONE, STARTING, STOPPED, STOPPING, Job, Reader, StatusReader
-from .listening import accepts
-from .nodefiles import env_file_names, node_files, remove_files, unit_name
-from .processes import Process
-from .reconcile import Manager, Observed, Outcome, Step, Wanted
+from ansible_collections.celeryops.fleet.plugins.module_utils.commands import Launch, size, tail
+from ansible_collections.celeryops.fleet.plugins.module_utils.listening import accepts
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import processes, reconcile, records
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.jobs import (
+    DONE,
+    STARTING,
+    STOPPED,
+    STOPPING,
+    Job,
+    Reader,
+    StatusReader,
+)
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.nodefiles import (
+    env_file_names,
+    node_files,
+    remove_files,
+    unit_name,
+)
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.processes import Process
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import (
+    Manager,
+    Observed,
+    Outcome,
+    Step,
+    Wanted,
+)
 
 # Kinds which are one process of their own, not a node of a pool.
 SINGLE = ("beat", "flower")

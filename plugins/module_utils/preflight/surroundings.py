@@ -14,10 +14,10 @@ import socket
 import tempfile
 from collections.abc import Iterable, Mapping
 
-from . import processes
-from .commands import run
-from .preflight import Interpreter, Space
-from .processes import Process
+from ansible_collections.celeryops.fleet.plugins.module_utils.commands import run
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import processes
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.processes import Process
+from ansible_collections.celeryops.fleet.plugins.module_utils.preflight.rules import Interpreter, Space
 
 _MORE_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
 

@@ -10,7 +10,7 @@ import os
 import shutil
 from typing import Sequence
 
-from .reconcile import Step
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import Step
 
 
 def unit_name(fleet: str, kind: str, node: str) -> str:

@@ -9,13 +9,24 @@ import os
 from dataclasses import dataclass, fields
 from typing import Any, Mapping, Sequence
 
-from . import processes, reconcile, records, systemd
-from .launchers import CeleryMulti, Detached
-from .listening import wait
-from .multi import Launcher, Multi
-from .reconcile import Manager, Observed, Outcome, Step, Wanted
-from .systemd import Systemd
-from .wrapped import Wrapped, WrappingUnit
+from ansible_collections.celeryops.fleet.plugins.module_utils.listening import wait
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import (
+    processes,
+    reconcile,
+    records,
+    systemd,
+)
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.launchers import CeleryMulti, Detached
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.multi import Launcher, Multi
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import (
+    Manager,
+    Observed,
+    Outcome,
+    Step,
+    Wanted,
+)
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.systemd import Systemd
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.wrapped import Wrapped, WrappingUnit
 
 
 @dataclass(frozen=True)

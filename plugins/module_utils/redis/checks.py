@@ -7,7 +7,8 @@ from __future__ import annotations
 import re
 from typing import Mapping, Sequence
 
-from ansible_collections.celeryops.fleet.plugins.module_utils import redis_install, redisconf
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import conf as redisconf
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import install as redis_install
 
 OLDEST = (6, 2)
 ROOM = 200 * 2**20  # bytes; a server, its append-only file and the rewrite of it beside the first

@@ -15,9 +15,10 @@ import subprocess
 import tempfile
 import typing as t
 
-from ansible_collections.celeryops.fleet.plugins.module_utils import archive, release
 from ansible_collections.celeryops.fleet.plugins.module_utils.commands import become
-from ansible_collections.celeryops.fleet.plugins.module_utils.release import ReleaseError
+from ansible_collections.celeryops.fleet.plugins.module_utils.release import archive
+from ansible_collections.celeryops.fleet.plugins.module_utils.release import rules as release
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.rules import ReleaseError
 
 _TRIED = ("python3", "python3.13", "python3.12", "python3.11", "python3.10", "/usr/bin/python3")
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from typing import Sequence
 
-from .commands import Launch, sourced
-from .multi import Launcher
-from .reconcile import Step
+from ansible_collections.celeryops.fleet.plugins.module_utils.commands import Launch, sourced
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.multi import Launcher
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import Step
 
 
 class CeleryMulti(Launcher):

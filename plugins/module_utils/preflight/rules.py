@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import schedulers
-from .processes import FLEET, NODE, Process
-from .sockets import Listener, overlap
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.processes import FLEET, NODE, Process
+from ansible_collections.celeryops.fleet.plugins.module_utils.preflight import schedulers
+from ansible_collections.celeryops.fleet.plugins.module_utils.sockets import Listener, overlap
 
 RUN_DIR = "CELERYOPS_RUN_DIR"
 

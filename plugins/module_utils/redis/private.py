@@ -8,17 +8,15 @@ import os
 import resource
 from typing import Any
 
-from ansible_collections.celeryops.fleet.plugins.module_utils import (
-    files,
-    redis_checks,
-    redis_install,
-    redis_process,
-    redis_session,
-    redisconf,
-)
-from ansible_collections.celeryops.fleet.plugins.module_utils.redis_manage import ManageError, PrivateServer
-from ansible_collections.celeryops.fleet.plugins.module_utils.redis_observe import read
-from ansible_collections.celeryops.fleet.plugins.module_utils.redis_reconcile import Reconciler
+from ansible_collections.celeryops.fleet.plugins.module_utils import files
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import checks as redis_checks
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import conf as redisconf
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import install as redis_install
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import process as redis_process
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import session as redis_session
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis.manage import ManageError, PrivateServer
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis.observe import read
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis.reconcile import Reconciler
 
 _OWN_FILES = 32  # what Redis itself keeps open beside its clients
 

@@ -13,15 +13,13 @@ from __future__ import annotations
 import re
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.celeryops.fleet.plugins.module_utils import (
-    files,
-    redis_checks,
-    redis_client,
-    redis_session,
-    redisconf,
-)
-from ansible_collections.celeryops.fleet.plugins.module_utils.redis_manage import ManageError
-from ansible_collections.celeryops.fleet.plugins.module_utils.redis_observe import Observer, read
+from ansible_collections.celeryops.fleet.plugins.module_utils import files
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import checks as redis_checks
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import client as redis_client
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import conf as redisconf
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import session as redis_session
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis.manage import ManageError
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis.observe import Observer, read
 
 _START_ONLY_ANSWER = re.compile(r"immutable|protected config|unsupported config parameter", re.IGNORECASE)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Mapping
 
-from . import reconcile
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import reconcile
 
 PROPERTIES = (
     "Id",

@@ -12,7 +12,8 @@ import sys
 import tempfile
 from typing import NamedTuple, Sequence
 
-from ansible_collections.celeryops.fleet.plugins.module_utils import redis_process, redisconf
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import conf as redisconf
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import process as redis_process
 
 NAMES = ("redis-server", "valkey-server")
 # A user's PATH over ssh is often shorter than that of a login.

@@ -9,11 +9,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Dict
 
-from .envfile import env_problems, reserved_problems
-from .fingerprint import plain
-from .poolkeys import CHECKERS, SUPPORT
-from .units import parse_seconds
-from .workeroptions import parse_extra
+from ansible_collections.celeryops.fleet.plugins.module_utils.envfile import env_problems, reserved_problems
+from ansible_collections.celeryops.fleet.plugins.module_utils.fingerprint import plain
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools.keys import CHECKERS, SUPPORT
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools.options import parse_extra
+from ansible_collections.celeryops.fleet.plugins.module_utils.units import parse_seconds
 
 LIST = "celery_worker_pools"
 PREFIX = "celery_worker_"

@@ -8,9 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .fingerprint import fingerprint, plain
-from .pools import LIMITS, Pool, check_pools
-from .workeroptions import pool_options, to_argv
+from ansible_collections.celeryops.fleet.plugins.module_utils.fingerprint import fingerprint, plain
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools.options import pool_options, to_argv
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools.pools import LIMITS, Pool, check_pools
 
 #: Keys for which celery worker has no option, and the settings that they are.
 SETTINGS = {"log_format": "worker_log_format", "task_log_format": "worker_task_log_format"}
