@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
-import json
 import os
 import struct
 from dataclasses import dataclass
-from typing import Callable, Iterable, Iterator
+from typing import Iterable, Iterator
+
+from ansible_collections.celeryops.fleet.plugins.module_utils import owners
 
 PROC = "/proc"
 _LISTEN = "0A"  # TCP_LISTEN in the kernel's table
@@ -72,14 +74,17 @@ def with_pids(wanted: Iterable[Listener]) -> list[Listener]:
     if not wanted:
         return []
     pids = sorted(int(name) for name in os.listdir(PROC) if name.isdigit())
-    owners = holders(pids, {one.inode for one in wanted})
-    for uid in sorted({one.uid for one in wanted if one.inode not in owners}):
-        # Root without CAP_SYS_PTRACE, as in an ordinary container, is refused what the owner may see.
-        if os.geteuid() == 0 and uid > 0:
-            mine = [pid for pid in pids if _uid(pid) == uid]
-            inodes = {one.inode for one in wanted if one.uid == uid}
-            owners.update(_as_owner(mine, lambda mine=mine, inodes=inodes: holders(mine, inodes)))  # type: ignore[misc]
-    return [Listener(one.address, one.port, one.uid, one.inode, owners.get(one.inode, 0)) for one in wanted]
+    found = holders(pids, {one.inode for one in wanted})
+    hidden = {one.inode for one in wanted if one.inode not in found}
+    if hidden and os.geteuid() == 0:
+        of_owner: dict[tuple[int, int], list[int]] = {}
+        for pid in pids:
+            of_owner.setdefault(owners.owner_of(pid), []).append(pid)
+        uids = {one.uid for one in wanted if one.inode in hidden}
+        for owner, ones in of_owner.items():
+            if owner[0] in uids:
+                found.update(owners.look_as(owner, functools.partial(holders, ones, hidden)))
+    return [Listener(one.address, one.port, one.uid, one.inode, found.get(one.inode, 0)) for one in wanted]
 
 
 def holders(pids: Iterable[int], inodes: set[str]) -> dict[str, int]:
@@ -98,43 +103,3 @@ def holders(pids: Iterable[int], inodes: set[str]) -> dict[str, int]:
             if target.startswith("socket:[") and target[8:-1] in inodes:
                 found.setdefault(target[8:-1], pid)
     return found
-
-
-def _uid(pid: int) -> int:
-    try:
-        return os.stat(f"{PROC}/{pid}").st_uid
-    except OSError:
-        return -1
-
-
-def _gid(pid: int) -> int:
-    try:
-        return os.stat(f"{PROC}/{pid}").st_gid
-    except OSError:
-        return -1
-
-
-def _as_owner(pids: list[int], look: Callable[[], dict[str, int]]) -> dict[str, int]:
-    """Look in a child that has become the owner of these processes: the kernel compares user and group."""
-    if not pids:
-        return {}
-    uid, gid = _uid(pids[0]), _gid(pids[0])
-    if uid < 0 or gid < 0:
-        return {}
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(reader)
-            os.setgroups([])
-            os.setgid(gid)
-            os.setuid(uid)
-            with os.fdopen(writer, "w") as stream:
-                json.dump(look(), stream)
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as stream:
-        text = stream.read()
-    os.waitpid(child, 0)
-    return dict(json.loads(text)) if text else {}

@@ -9,11 +9,13 @@ A process tells by its own environment which fleet and node it is and which fing
 
 from __future__ import annotations
 
-import json
+import functools
 import os
 import signal
 from dataclasses import dataclass, field
 from typing import Callable, Iterable, Mapping
+
+from ansible_collections.celeryops.fleet.plugins.module_utils import owners
 
 PROC = "/proc"
 
@@ -69,13 +71,13 @@ def read_many(pids: Iterable[int]) -> dict[int, Process]:
         try:
             environs[pid] = parse_environ(_bytes(f"{PROC}/{pid}/environ"))
         except PermissionError:
-            refused.setdefault(_owner(pid), []).append(pid)
+            refused.setdefault(owners.owner_of(pid), []).append(pid)
         except OSError:
             del bare[pid]
     if os.geteuid() == 0:
-        # Root without CAP_SYS_PTRACE, as in an ordinary container, is refused what the owner may read.
         for owner, ones in refused.items():
-            environs.update(_environs_as(owner, ones))
+            seen = owners.look_as(owner, functools.partial(_environs, ones))
+            environs.update({int(pid): environ for pid, environ in seen.items()})
     return {
         pid: Process(
             one.pid,
@@ -214,42 +216,14 @@ def _bytes(path: str) -> bytes:
         return stream.read()
 
 
-def _owner(pid: int) -> tuple[int, int]:
-    try:
-        found = os.stat(f"{PROC}/{pid}")
-    except OSError:
-        return (0, 0)
-    return (found.st_uid, found.st_gid)
-
-
-def _environs_as(owner: tuple[int, int], pids: list[int]) -> dict[int, Mapping[str, str]]:
-    """Read environments as their owner, in a child which has become that user and group; both must match."""
-    uid, gid = owner
-    if uid == 0:
-        return {}
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
+def _environs(pids: list[int]) -> dict[int, Mapping[str, str]]:
+    found: dict[int, Mapping[str, str]] = {}
+    for pid in pids:
         try:
-            os.close(reader)
-            os.setgroups([])
-            os.setgid(gid)
-            os.setuid(uid)
-            found = {}
-            for pid in pids:
-                try:
-                    found[pid] = parse_environ(_bytes(f"{PROC}/{pid}/environ"))
-                except OSError:
-                    continue
-            with os.fdopen(writer, "w") as stream:
-                json.dump(found, stream)
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as stream:
-        text = stream.read()
-    os.waitpid(child, 0)
-    return {int(pid): environ for pid, environ in json.loads(text).items()} if text else {}
+            found[pid] = parse_environ(_bytes(f"{PROC}/{pid}/environ"))
+        except OSError:
+            continue
+    return found
 
 
 def _whoami() -> str:
