@@ -27,7 +27,7 @@ _LINK = _CHECKOUT / ".collections"
 if importlib.util.find_spec("ansible_collections") is None and _LINK.is_dir():
     sys.path.insert(0, str(_LINK))
 
-from ansible_collections.celeryops.fleet.plugins.module_utils import processes  # noqa: E402
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import processes  # noqa: E402
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.convergence import (  # noqa: E402
     Convergence,
     Layout,
