@@ -163,7 +163,8 @@ def image() -> str:
     name = f"localhost/celeryops-host:{digest(base, context)}"
     if not has_image(name):
         log(f"Building {name} on {base}")
-        stream("build", "--quiet", "--tag", name, "--build-arg", f"BASE={base}", str(context))
+        options = ["--quiet", "--tag", name, "--build-arg", f"BASE={base}"]
+        stream("build", *options, "--file", str(context / "Containerfile"), str(context))
     return name
 
 
