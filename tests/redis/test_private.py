@@ -52,6 +52,20 @@ def test_changes_live_what_can_change_live(each: Server) -> None:
     each.unchanged()
 
 
+def test_the_append_only_file_is_switched_on_last(each: Server) -> None:
+    """It forks. A server that gets a new address while the child still has its sockets is left with none."""
+    each.options.update(bind=["127.0.0.1"], directives=dict(each.options["directives"], appendonly=False))
+    each.changed()
+    each.call("CONFIG", "SET", "slowlog-log-slower-than", "0")  # every command, the newest first
+    directives = dict(each.options["directives"], appendonly=True)
+    result = each.changed(bind=["127.0.0.1", "-::1"], directives=directives)
+    assert result["changed_settings"] == ["appendonly", "bind"]
+    commands = [entry[3] for entry in each.call("SLOWLOG", "GET", "128")]
+    settings = [words[2] for words in commands if words[:2] == ["CONFIG", "SET"]]
+    assert settings.index("appendonly") < settings.index("bind")
+    each.unchanged()
+
+
 def test_restarts_for_what_only_a_start_reads(each: Server) -> None:
     pid = each.changed()["pid"]
     each.call("SET", "job", "queued")

@@ -145,7 +145,9 @@ class Reconciler(Observer):
     def _apply(self, redis: redis_client.Redis, names: Sequence[str]) -> list[str]:
         """CONFIG SET; returns the names that this server only reads when it starts."""
         refused = []
-        for name in names:
+        # The append-only file last: switching it on forks, and until the child has closed the sockets it was
+        # born with, Redis cannot listen on a new address, and is left listening on none.
+        for name in sorted(names, key=lambda name: name == "appendonly"):
             try:
                 redis.call("CONFIG", "SET", name, redisconf.live_value(self.wanted[name]))
             except redis_client.RedisError as exc:
