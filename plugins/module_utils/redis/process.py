@@ -15,6 +15,7 @@ from typing import Iterable, NamedTuple
 
 from ansible_collections.celeryops.fleet.plugins.module_utils import sockets
 
+_NAME_LENGTH = 80  # characters of a process in a message
 _SERVERS = ("redis-server", "valkey-server")
 
 
@@ -41,13 +42,24 @@ def ports_of(pid: int) -> list[int]:
 
 
 def process_name(pid: int) -> str:
-    """What to call a process in a message: its command line, shortened."""
+    """What to call a process in a message."""
+    return shortened(_command_line(pid)) or "process %d" % pid
+
+
+def shortened(command_line: str) -> str:
+    """A command line of a message's length: the program's folder goes first, then the end."""
+    program, space, arguments = command_line.partition(" ")
+    if len(command_line) > _NAME_LENGTH:
+        command_line = os.path.basename(program) + space + arguments
+    return command_line[:_NAME_LENGTH]
+
+
+def _command_line(pid: int) -> str:
     try:
         with open("/proc/%d/cmdline" % pid, "rb") as cmdline:
-            words = cmdline.read(512).replace(b"\0", b" ").decode("utf-8", "replace").strip()
+            return cmdline.read(4096).replace(b"\0", b" ").decode("utf-8", "replace").strip()
     except OSError:
-        words = _ps(pid, "args=")
-    return words[:80] or "process %d" % pid
+        return _ps(pid, "args=")
 
 
 def _ps(pid: int, column: str) -> str:
@@ -69,7 +81,7 @@ def is_server(pid: int) -> bool:
         return False
     except OSError:
         pass
-    return any(name in process_name(pid) for name in _SERVERS)
+    return any(name in _command_line(pid) for name in _SERVERS)
 
 
 def read_pid(path: str) -> int | None:

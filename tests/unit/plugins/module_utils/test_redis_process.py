@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import subprocess
 from pathlib import Path
 
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis import process as redis_process
@@ -50,3 +52,22 @@ def test_tail_starts_behind_what_was_there(tmp_path: Path) -> None:
 def test_run_tells_what_is_missing_or_slow() -> None:
     assert redis_process.run(["/nonexistent"])[0] == 127
     assert redis_process.run(["sleep", "5"], timeout=0.1)[0] == 124
+
+
+def test_a_long_command_line_keeps_the_program_s_name() -> None:
+    assert redis_process.shortened("/usr/bin/redis-server *:6379") == "/usr/bin/redis-server *:6379"
+    assert redis_process.shortened("/deep" * 30 + "/valkey-server *:6379") == "valkey-server *:6379"
+    assert redis_process.shortened("python " + "x" * 100) == "python " + "x" * 73
+    assert redis_process.shortened("") == ""
+
+
+def test_a_server_in_a_deep_folder_is_known(tmp_path: Path) -> None:
+    folder = tmp_path / "a-folder-of-a-long-name" / "and-another-one-below-it" / "and-one-more-to-be-sure"
+    folder.mkdir(parents=True)
+    program = folder / "valkey-server"
+    shutil.copy("/bin/sleep", program)
+    with subprocess.Popen([program, "60"]) as process:
+        try:
+            assert redis_process.is_server(process.pid)
+        finally:
+            process.kill()
