@@ -163,6 +163,13 @@ class Server:
             except RedisError as exc:
                 return str(exc)
 
+    def answers(self) -> bool:
+        """Whether it takes commands by now."""
+        try:
+            return bool(self.call("PING") == "PONG")
+        except OSError:
+            return False
+
     def kill(self) -> None:
         """End it as a crash would."""
         pid = int(self.pid_file.read_text())

@@ -83,7 +83,7 @@ def test_what_a_start_refuses_is_taken_back(one: Server, tmp_path: Path) -> None
     result = one.run(settings={"aclfile": str(tmp_path / "users.acl")})
     assert result["failed"]
     assert "put back and started" in result["msg"]
-    until(lambda: one.call("PING") == "PONG", "the old configuration runs")
+    until(one.answers, "the old configuration runs")
     assert one.config.read_text() == text
     one.options["settings"] = {}
     one.unchanged()
