@@ -111,7 +111,7 @@ def versions() -> dict[str, str | int | None]:
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="All other arguments go to ansible-playbook, such as -i inventories/staging.",
+        epilog="All other arguments go to ansible-playbook, such as -i path/to/inventory.",
     )
     parser.add_argument("--runs", type=int, default=5, help="how many of each (default: 5)")
     options, arguments = parser.parse_known_args()
