@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis import process as redis_process
@@ -68,6 +69,10 @@ def test_a_server_in_a_deep_folder_is_known(tmp_path: Path) -> None:
     shutil.copy("/bin/sleep", program)
     with subprocess.Popen([program, "60"]) as process:
         try:
+            # Popen returns when exec has closed its pipe, an instant before the kernel shows the command line.
+            deadline = time.monotonic() + 10
+            while not Path("/proc/%d/cmdline" % process.pid).read_bytes() and time.monotonic() < deadline:
+                time.sleep(0.01)
             assert redis_process.is_server(process.pid)
         finally:
             process.kill()
