@@ -218,6 +218,10 @@ bin_dir:
   description: Folder with C(celery) and C(python) of the release.
   returned: always
   type: str
+programs_dir:
+  description: Folder with the programs that the release's packages brought along.
+  returned: always
+  type: str
 python:
   description: The release's Python.
   returned: always

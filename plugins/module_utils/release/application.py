@@ -30,6 +30,7 @@ class Application:
     """One application in one release.
 
     path: folder of the release. chdir: folder it runs in. runtime: folder of the runtime.
+    programs: folder of the programs that its packages brought along, such as C(flask).
     environment, secrets: its environment; values of secrets are masked in whatever is shown.
     settings: what the fleet's settings file will hold.
     """
@@ -40,6 +41,7 @@ class Application:
         path: str,
         chdir: str,
         runtime: str,
+        programs: str,
         user: str,
         environment: t.Mapping[str, t.Any],
         secrets: t.Mapping[str, t.Any],
@@ -48,6 +50,7 @@ class Application:
         self.name = name
         self.path = path
         self.chdir = chdir
+        self._programs = programs
         self.user = user
         self.settings = dict(settings)
         self._secrets = [str(value) for value in secrets.values()]
@@ -167,7 +170,7 @@ class Application:
         except LookupError as error:
             raise ReleaseError(str(error)) from None
         environment.update(self.environment)
-        environment["PATH"] = os.path.join(self.path, "bin") + ":" + environment["PATH"]
+        environment["PATH"] = ":".join([os.path.join(self.path, "bin"), self._programs, environment["PATH"]])
         # What is not ours to write (an existing prefix) must not gain bytecode.
         environment.setdefault("PYTHONDONTWRITEBYTECODE", "1")
         scratch = tempfile.mkdtemp(prefix="celeryops.")

@@ -356,10 +356,8 @@ def build(plan: Plan, runner: Runner) -> dict[str, t.Any]:
         archive.extract(plan.archive, code)
     elif plan.source["type"] == "git":
         clone(runner, plan.source["repo"], plan.commit, code)
-    if plan.source["type"] == "existing":
-        home = os.path.join(plan.source["prefix"], "bin")
-    else:
-        home = os.path.join(plan.path, "venv", "bin")
+    home = programs_dir(plan.source, plan.path)
+    if plan.source["type"] != "existing":
         _make_virtualenv(plan, runner)
         _install(plan, runner, code)
     python = prefix_python(home)
@@ -369,6 +367,12 @@ def build(plan: Plan, runner: Runner) -> dict[str, t.Any]:
         # The service user may not write here, so Python could not keep its bytecode later.
         runner.run([python, "-m", "compileall", "-q", code], "compiling the code", tolerate=True)
     return found
+
+
+def programs_dir(source: t.Mapping[str, t.Any], path: str) -> str:
+    """Return where the programs of the release's packages are, for a release at this path."""
+    prefix = source["prefix"] if source["type"] == "existing" else os.path.join(path, "venv")
+    return os.path.join(prefix, "bin")
 
 
 def prefix_python(home: str) -> str:

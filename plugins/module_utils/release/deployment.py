@@ -287,12 +287,17 @@ class Deployment:
         )
 
     @property
+    def programs_dir(self) -> str:
+        return release_build.programs_dir(self.source, self.path)
+
+    @property
     def application(self) -> Application:
         return Application(
             self.params["app"],
             self.path,
             self.chdir,
             self.runtime_path,
+            self.programs_dir,
             self.params["user"],
             self.ship.get("environment", {}),
             self.ship.get("secrets", {}),
@@ -348,6 +353,7 @@ class Deployment:
             "path": self.path,
             "bin_dir": bin_dir,
             "python": os.path.join(bin_dir, "python"),
+            "programs_dir": self.programs_dir,
             "chdir": self.chdir,
             "celery_version": self.record.get("celery_version", ""),
             "python_version": self.record.get("python_version", ""),
