@@ -115,6 +115,11 @@ class ActionModule(ActionBase):
         files = [archive.file_entry(name, path) for name, path in sorted(entries.items())]
         if lines:
             files.append(archive.text_entry(release.INSTALL_FILE, "\n".join([*lines, ""]).encode()))
+        if "path" in source:
+            files += [
+                entry._replace(name=f"{release.PACKAGE_FOLDER}/{entry.name}")
+                for entry in archive.collect(self._local(source["path"]), source.get("exclude", ()))
+            ]
         return files
 
     def _local(self, path: str) -> str:

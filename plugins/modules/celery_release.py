@@ -43,7 +43,9 @@ options:
         choices: [path, git, package, existing]
         required: true
       path:
-        description: The folder. What git ignores, version control, bytecode and virtualenvs stay behind.
+        description:
+          - The folder. What git ignores, version control, bytecode and virtualenvs stay behind.
+          - For V(package) a folder of files that the package runs in, such as its configuration and plug-ins.
         type: str
       exclude:
         description: More to leave out of the folder, in the patterns of a .gitignore or as absolute paths.

@@ -363,7 +363,7 @@ def build(plan: Plan, runner: Runner) -> dict[str, t.Any]:
     python = prefix_python(home)
     found = inspect(python)
     _link_programs(plan.path, home, python)
-    if plan.source["type"] in ("path", "git"):
+    if "path" in plan.source or plan.source["type"] == "git":
         # The service user may not write here, so Python could not keep its bytecode later.
         runner.run([python, "-m", "compileall", "-q", code], "compiling the code", tolerate=True)
     return found

@@ -279,12 +279,12 @@ class Deployment:
 
     @property
     def chdir(self) -> str:
-        code = os.path.join(self.path, "src")
-        return t.cast(
-            str,
-            self.source.get("chdir")
-            or os.path.normpath(os.path.join(code, self.source.get("subfolder", ""))),
-        )
+        if self.source.get("chdir"):
+            return t.cast(str, self.source["chdir"])
+        inside = self.source.get("subfolder", "")
+        if self.source["type"] == "package" and "path" in self.source:
+            inside = release.PACKAGE_FOLDER
+        return os.path.normpath(os.path.join(self.path, "src", inside))
 
     @property
     def programs_dir(self) -> str:

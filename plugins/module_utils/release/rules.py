@@ -15,7 +15,7 @@ import urllib.parse
 SOURCE_KEYS = {
     "path": {"path", "subfolder", "exclude", "requirements"},
     "git": {"repo", "version", "subfolder", "requirements"},
-    "package": {"requirement", "wheel", "requirements_file", "chdir"},
+    "package": {"requirement", "wheel", "requirements_file", "path", "exclude", "chdir"},
     "existing": {"prefix", "chdir"},
 }
 
@@ -55,6 +55,11 @@ def check_source(source: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         raise ReleaseError(
             "a source of type package needs source.requirement (such as shop==1.4), source.wheel or "
             "source.requirements_file (files of the controller)"
+        )
+    if kind == "package" and {"path", "chdir"} <= set(given):
+        raise ReleaseError(
+            "source.path and source.chdir both say where the package runs: keep path for a folder of the "
+            "controller that becomes part of the release, or chdir for a folder that is already on the host"
         )
     if kind == "existing" and not os.path.isabs(given["prefix"]):
         raise ReleaseError(
@@ -206,6 +211,8 @@ _PROJECT = ("pyproject.toml", "setup.py")
 
 # What a source of type package is installed from: the controller writes it, beside the files that it names.
 INSTALL_FILE = "celeryops-install.txt"
+# Where the folder that comes along with a package stands, apart from what it is installed from.
+PACKAGE_FOLDER = "folder"
 
 PIP_TO_UV = {
     "index-url": "UV_DEFAULT_INDEX",

@@ -19,6 +19,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
         {"type": "path", "path": "/shop", "subfolder": "", "exclude": None},
         {"type": "git", "repo": "https://git.example.com/shop.git"},
         {"type": "package", "requirement": "shop==1"},
+        {"type": "package", "requirement": "shop==1", "path": "shop", "exclude": ["*.bak"]},
         {"type": "existing", "prefix": "/opt/conda"},
     ],
 )
@@ -38,6 +39,7 @@ def test_sources_lose_their_empty_keys(source: dict[str, Any]) -> None:
         ({"type": "path", "path": "/x", "repo": "y"}, "source.repo has no meaning for a source of type path"),
         ({"type": "git", "repo": "y", "version": "--upload-pack=x"}, "give a branch, a tag or a commit"),
         ({"type": "package"}, "needs source.requirement"),
+        ({"type": "package", "requirement": "shop", "path": "a", "chdir": "/b"}, "both say where the package"),
         ({"type": "existing", "prefix": "env"}, "give the absolute path"),
         ({"type": "path", "path": "/x", "subfolder": "../y"}, "without .."),
         (
