@@ -7,7 +7,7 @@ export PYTHON
 playbook := .venv/bin/ansible-playbook -i inventories/$(ENV)
 
 .DEFAULT_GOAL := help
-.PHONY: help controller deploy status teardown test lint unit runtime molecule bench-noop clean
+.PHONY: help controller environment deploy status teardown test lint unit runtime molecule bench-noop clean
 
 help: ## list the targets
 	@echo 'make TARGET [ENV=local] [ARGS="..."]   ENV names a folder of inventories/, ARGS goes to the command'
@@ -16,13 +16,17 @@ help: ## list the targets
 controller:
 	@tools/venv .venv requirements/controller.txt
 
-deploy: controller ## make every host match the inventory, prove it and say what runs where
+environment:
+	@test -e 'inventories/$(ENV)' || { echo >&2 'ENV=$(ENV): there is no inventories/$(ENV). There are:' \
+		$(notdir $(patsubst %/,%,$(wildcard inventories/*/))); exit 2; }
+
+deploy: environment controller ## make every host match the inventory, prove it and say what runs where
 	$(strip $(playbook) deploy.yml $(ARGS))
 
-status: controller ## what runs, from the fleet's own records
+status: environment controller ## what runs, from the fleet's own records
 	$(strip $(playbook) playbooks/status.yml $(ARGS))
 
-teardown: controller ## stop and remove the fleet; data stays unless asked
+teardown: environment controller ## stop and remove the fleet; data stays unless asked
 	$(strip $(playbook) playbooks/teardown.yml $(ARGS))
 
 test: ## everything below: lint, unit, runtime, molecule
