@@ -18,6 +18,9 @@ description:
     reserved. Under O(manager=multi) it is never killed; under V(systemd) its C(TimeoutStopSec) governs.
   - Returns when every node is ready. One that does not become ready fails the module with the unit's
     state and the last lines of its log.
+  - One run at a time works on a fleet's nodes on a host, by a lock on C(nodes.lock) in O(run_dir). What an
+    interrupted play has left at work is waited for, with a warning, as long as nodes may take to stop and
+    start; then the module fails and names it.
   - Unit files, environment files and wrappers are rendered by the roles before this module runs.
 extends_documentation_fragment:
   - celeryops.fleet.fleet
@@ -235,6 +238,7 @@ reloaded:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import lock
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.convergence import Convergence, Layout
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.processes import ProcessError
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import Wanted
@@ -283,11 +287,17 @@ def main() -> None:
     layout = Layout(**{name: params[name] for name in Layout.names()})
     convergence = Convergence(layout, wanted, absent=params["state"] == "absent")
     try:
-        convergence.observe()
-        if not module.check_mode:
-            convergence.act()
-        result = convergence.result()
-    except (ProcessError, LookupError, ValueError) as error:
+        if module.check_mode:
+            convergence.observe()
+            result = convergence.result()
+        else:
+            with lock.held(layout.run_dir, f"celery_nodes, {layout.kind}", convergence.patience) as waited:
+                convergence.observe()
+                convergence.act()
+                result = convergence.result()
+            if waited:
+                module.warn(waited)
+    except (ProcessError, lock.LockedError, LookupError, ValueError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(

@@ -16,8 +16,12 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import (
     records,
     systemd,
 )
-from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.launchers import CeleryMulti, Detached
-from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.multi import Launcher, Multi
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.launchers import (
+    CeleryMulti,
+    Detached,
+    Launcher,
+)
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.multi import Multi
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import (
     Manager,
     Observed,
@@ -90,6 +94,12 @@ class Convergence:
         self._manager: Manager = self._systemd() if layout.by_units else self._multi()
         self._leaving: Manager | None = None
         self._unit: WrappingUnit | None = None
+
+    @property
+    def patience(self) -> int:
+        """The seconds that an interrupted run with the same nodes may still need for them."""
+        stop = max([self.layout.stop_timeout, *(node.stop_timeout for node in self.wanted)])
+        return stop + max((node.start_timeout for node in self.wanted), default=0)
 
     def observe(self) -> None:
         processes.require_proc()

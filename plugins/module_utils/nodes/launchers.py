@@ -9,8 +9,21 @@ import os
 from typing import Sequence
 
 from ansible_collections.celeryops.fleet.plugins.module_utils.commands import Launch, sourced
-from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.multi import Launcher
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import Step
+
+
+class Launcher:
+    """How this manager's nodes are started."""
+
+    # The program that it runs.
+    command = ""
+
+    def launch(self, steps: Sequence[Step]) -> list[tuple[Sequence[Step], Launch]]:
+        """Start these nodes; one command may bring up several. A node left out is asked for again."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Everything that was to be started is up, or was given up."""
 
 
 class CeleryMulti(Launcher):

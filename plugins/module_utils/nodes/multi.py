@@ -15,9 +15,14 @@ import signal
 import time
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.celeryops.fleet.plugins.module_utils.commands import Launch, size, tail
+from ansible_collections.celeryops.fleet.plugins.module_utils.commands import size, tail
 from ansible_collections.celeryops.fleet.plugins.module_utils.listening import accepts
-from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import processes, reconcile, records
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import (
+    explain,
+    processes,
+    reconcile,
+    records,
+)
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.jobs import (
     DONE,
     STARTING,
@@ -27,6 +32,7 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.jobs import 
     Reader,
     StatusReader,
 )
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.launchers import Launcher
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.nodefiles import (
     env_file_names,
     node_files,
@@ -41,6 +47,7 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile im
     Step,
     Wanted,
 )
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.rundir import RunDir
 
 # Kinds which are one process of their own, not a node of a pool.
 SINGLE = ("beat", "flower")
@@ -53,20 +60,6 @@ SCAN_SECONDS = 1.0
 
 # What the kernel may take to end a killed process.
 KILL_SECONDS = 5.0
-
-
-class Launcher:
-    """How this manager's nodes are started."""
-
-    # The program that it runs.
-    command = ""
-
-    def launch(self, steps: Sequence[Step]) -> list[tuple[Sequence[Step], Launch]]:
-        """Start these nodes; one command may bring up several. A node left out is asked for again."""
-        raise NotImplementedError
-
-    def finish(self) -> None:
-        """Everything that was to be started is up, or was given up."""
 
 
 class Multi(Manager):
@@ -96,6 +89,7 @@ class Multi(Manager):
         self.kind = kind
         self.etc_dir = etc_dir
         self.run_dir = run_dir
+        self.files = RunDir(run_dir)
         self.log_dir = log_dir
         self.launcher = launcher
         self.status = status
@@ -109,14 +103,8 @@ class Multi(Manager):
 
     # names
 
-    def pidfile(self, node: str) -> str:
-        return os.path.join(self.run_dir, f"{node}.pid")
-
     def logfile(self, node: str) -> str:
         return os.path.join(self.log_dir, f"{node}.log")
-
-    def _stopping_mark(self, node: str) -> str:
-        return os.path.join(self.run_dir, f"{node}.stopping")
 
     def _is_of_kind(self, node: str) -> bool:
         return (node not in SINGLE) if self.kind == "worker" else node == self.kind
@@ -142,14 +130,12 @@ class Multi(Manager):
         if not self.leaving:
             names.update(env_file_names(self.etc_dir))
             names.update(one for one in SINGLE if os.path.exists(node_files(self.etc_dir, one, one)[0]))
-        if os.path.isdir(self.run_dir):
-            names.update(entry[:-4] for entry in os.listdir(self.run_dir) if entry.endswith(".pid"))
-        return names
+        return names | self.files.names()
 
     def _observe_node(
         self, node: str, nodename: str, everything: Mapping[int, Process], mains: Sequence[Process]
     ) -> list[Observed]:
-        home = everything.get(processes.read_pidfile(self.pidfile(node)))
+        home = everything.get(self.files.pid(node))
         if home is not None and not self._is_ours(home, node, nodename):
             home = None
         traces = self._traces(node)
@@ -163,7 +149,7 @@ class Multi(Manager):
                 name=node,
                 pid=one.pid,
                 fingerprint=one.get(processes.FINGERPRINT),
-                state=reconcile.STOPPING if self._is_marked_stopping(node, one) else reconcile.RUNNING,
+                state=reconcile.STOPPING if self.files.was_asked_to_stop(node, one) else reconcile.RUNNING,
                 home=one is home and not self._is_outside(one),
                 detail=f"runs outside {self.inside}" if self._is_outside(one) else "",
                 traces=traces,
@@ -172,7 +158,7 @@ class Multi(Manager):
         ]
 
     def _is_ours(self, process: Process, node: str, nodename: str) -> bool:
-        return processes.is_node(process, self.fleet, node, (self.pidfile(node), nodename))
+        return processes.is_node(process, self.fleet, node, (self.files.pidfile(node), nodename))
 
     def _is_in_own_unit(self, process: Process) -> bool:
         """Such a process is the systemd manager's to look after: a signal would only make it restart."""
@@ -182,7 +168,7 @@ class Multi(Manager):
         return bool(self.inside) and self.inside not in process.cgroup
 
     def _traces(self, node: str) -> tuple[str, ...]:
-        paths = [self.pidfile(node), self._stopping_mark(node)]
+        paths = [self.files.pidfile(node), self.files.stopping_mark(node)]
         if not self.leaving:
             paths += node_files(self.etc_dir, self.kind, node, self.leftovers)
         return tuple(path for path in paths if os.path.lexists(path))
@@ -221,7 +207,7 @@ class Multi(Manager):
 
     def _begin(self, job: Job, outcome: Outcome) -> None:
         action = job.step.action
-        if action == reconcile.ADOPT and self._adopt(job):
+        if action == reconcile.ADOPT and self.files.adopt(job.name, *job.processes):
             outcome.adopted.append(job.name)
             action = reconcile.KEEP
         if action == reconcile.KEEP:
@@ -229,26 +215,10 @@ class Multi(Manager):
             job.log_offset = size(self.logfile(job.name))
         elif job.processes:
             for process in job.processes:
-                self._ask_to_stop(job.name, process)
+                self.files.ask_to_stop(job.name, process)
             job.to(STOPPING, job.stop_timeout)
         else:
             job.to(STOPPING, 0)
-
-    def _ask_to_stop(self, node: str, process: Process) -> None:
-        """TERM once only: with REMAP_SIGTERM a second one would cancel the tasks that are being finished."""
-        if self._is_marked_stopping(node, process):
-            return
-        processes.terminate(process)
-        if os.path.isdir(self.run_dir):
-            with open(self._stopping_mark(node), "a", encoding="ascii") as stream:
-                stream.write(f"{process.pid} {process.started}\n")
-
-    def _is_marked_stopping(self, node: str, process: Process) -> bool:
-        try:
-            with open(self._stopping_mark(node), encoding="ascii") as stream:
-                return f"{process.pid} {process.started}\n" in stream.readlines()
-        except OSError:
-            return False
 
     def _await_stop(self, job: Job, reader: Reader, outcome: Outcome) -> None:
         left = [process for process in job.processes if processes.still_there(process)]
@@ -259,7 +229,7 @@ class Multi(Manager):
                 outcome.failures.append(self._why_not_stopped(job, left, reader))
                 job.to(DONE)
             return
-        _unlink(self.pidfile(job.name), self._stopping_mark(job.name))
+        self.files.forget(job.name)
         if job.step.action == reconcile.REMOVE:
             remove_files(job.step)
             outcome.removed.append(job.name)
@@ -293,7 +263,7 @@ class Multi(Manager):
     def _alive(self, jobs: Sequence[Job]) -> dict[str, Process]:
         """The process of every starting node: its pidfile's or, before that exists, any of its own."""
         starting = [job for job in jobs if job.phase == STARTING]
-        pids = {job.name: processes.read_pidfile(self.pidfile(job.name)) for job in starting}
+        pids = {job.name: self.files.pid(job.name) for job in starting}
         homes = processes.read_many(pid for pid in pids.values() if pid)
         found: dict[str, Process] = {}
         for job in starting:
@@ -340,13 +310,14 @@ class Multi(Manager):
         if process is None:
             return "it has no process"
         if _is_another(process, job):
-            carried = process.get(processes.FINGERPRINT) or reconcile.NO_FINGERPRINT
-            return (
-                f"process {process.pid} carries {carried} where {wanted.fingerprint} is wanted; "
-                f"its environment file must be rendered before this step"
+            return explain.wrong_fingerprint(
+                f"process {process.pid}",
+                process.get(processes.FINGERPRINT),
+                wanted.fingerprint,
+                node_files(self.etc_dir, self.kind, job.name)[0],
             )
-        if processes.read_pidfile(self.pidfile(job.name)) != process.pid:
-            return f"process {process.pid} has not written {self.pidfile(job.name)}"
+        if self.files.pid(job.name) != process.pid:
+            return f"process {process.pid} has not written {self.files.pidfile(job.name)}"
         if self.inside and self._is_outside(process):
             return f"process {process.pid} is not in the control group of {self.inside}"
         if wanted.listen and not accepts(wanted.listen):
@@ -366,48 +337,22 @@ class Multi(Manager):
     def _why_not_ready(self, job: Job, problem: str) -> str:
         name = job.step.wanted.nodename if job.step.wanted and job.step.wanted.nodename else job.name
         waited = f" after {job.start_timeout} s" if job.is_late else ""
-        parts = [f"{name} is not ready{waited}: {problem}."]
+        said = {}
         output = job.launch.output() if job.launch is not None else ""
         if output:
-            parts.append("What its start printed:\n" + "\n".join(output.splitlines()[-30:]))
+            said["What its start printed"] = "\n".join(output.splitlines()[-30:])
         log = self.logfile(job.name)
-        lines = tail(log, offset=job.log_offset) if job.launch is not None else tail(log)
-        parts.append(f"Last lines of {log}:\n{lines}" if lines else f"{log} has no new line.")
-        parts.append("Mend what they say and run the play again.")
-        return "\n".join(parts)
+        said[f"Last lines of {log}"] = tail(log, offset=0 if job.launch is None else job.log_offset)
+        return explain.not_ready(name, f"{waited}: {problem}", said)
 
     def _why_not_stopped(self, job: Job, left: Sequence[Process], reader: Reader) -> str:
-        pids = ", ".join(str(process.pid) for process in left)
+        pids = [process.pid for process in left]
         status, _error = reader.read()
         active: Any = None
         for record in records.all_records(status or {}):
-            if record.get("pid") in [process.pid for process in left]:
+            if record.get("pid") in pids:
                 active = record.get("active")
-        tasks = "an unknown number of tasks" if active is None else _count(active)
-        return (
-            f"{job.name} (process {pids}) has not stopped within {job.stop_timeout} s and still runs "
-            f"{tasks}. It takes no new ones and was not killed, so none is lost. Run the play again when "
-            f"they are done, or raise the pool's stop_timeout above its longest task."
-        )
-
-    def _adopt(self, job: Job) -> bool:
-        """Write the lost pidfile again. False when the process has ended meanwhile: it is then restarted."""
-        (process,) = job.processes
-        path = self.pidfile(job.name)
-        try:
-            owner = os.stat(f"{processes.PROC}/{process.pid}")
-        except FileNotFoundError:
-            return False
-        with open(f"{path}.new", "w", encoding="ascii") as stream:
-            stream.write(f"{process.pid}\n")
-        if os.geteuid() == 0:
-            os.chown(f"{path}.new", owner.st_uid, owner.st_gid)
-        os.replace(f"{path}.new", path)
-        return True
-
-
-def _count(number: int) -> str:
-    return f"{number} task{'' if number == 1 else 's'}"
+        return explain.not_stopped(job.name, pids, job.stop_timeout, active)
 
 
 def _is_another(process: Process | None, job: Job) -> bool:
@@ -421,11 +366,3 @@ def _report(step: Step, launched: bool, outcome: Outcome) -> None:
         outcome.started.append(step.name)
     elif step.action == reconcile.RESTART or (step.action == reconcile.ADOPT and launched):
         outcome.restarted.append(step.name)
-
-
-def _unlink(*paths: str) -> None:
-    for path in paths:
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass

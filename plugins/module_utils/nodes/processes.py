@@ -23,6 +23,8 @@ FLEET = "CELERYOPS_FLEET"
 NODE = "CELERYOPS_NODE"
 FINGERPRINT = "CELERYOPS_FINGERPRINT"
 RUN_DIR = "CELERYOPS_RUN_DIR"
+# Of what stands in the unit file, which a fingerprint in an environment file does not tell.
+UNIT = "CELERYOPS_UNIT"
 
 
 class ProcessError(Exception):

@@ -48,6 +48,7 @@ class Wanted:
 class Observed:
     """A node as it was found.
 
+    outdated: it carries the fingerprint, and yet was not started from the files that are there now.
     home: it runs where its manager keeps it (its unit, its pidfile's pid, the wrapping unit's control
     group). What runs elsewhere (started by hand, pidfile lost, another manager's) is a stray.
     traces: files which are left when the process is gone, and are removed with the node.
@@ -61,6 +62,7 @@ class Observed:
     enabled: bool = True
     detail: str = ""
     traces: tuple[str, ...] = ()
+    outdated: bool = False
 
     @property
     def alive(self) -> bool:
@@ -172,6 +174,8 @@ def _step(node: Wanted, ones: list[Observed]) -> Step:
             return step(RESTART, "is stopping")
         if home.fingerprint != node.fingerprint:
             return step(RESTART, describe_difference(home.fingerprint, node.fingerprint))
+        if home.outdated:
+            return step(RESTART, "was started from an older unit file")
         return step(KEEP, enable=not home.enabled)
     if strays:
         where = strays[0].detail or f"process {strays[0].pid} runs outside its manager"

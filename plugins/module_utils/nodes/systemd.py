@@ -14,8 +14,8 @@ import os
 import time
 from typing import Mapping, Sequence
 
-from ansible_collections.celeryops.fleet.plugins.module_utils.commands import Result, run, tail
-from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import processes, reconcile
+from ansible_collections.celeryops.fleet.plugins.module_utils.commands import Result
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import processes, reconcile, systemctl
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.nodefiles import (
     env_file_names,
     node_files,
@@ -29,15 +29,22 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile im
     Step,
     Wanted,
 )
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.unitfiles import (
+    declared,
+    is_mask,
+    links_to,
+    text_of,
+)
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.unitjobs import UnitJobs
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.unitstate import (
     NOT_ENABLED,
-    PROPERTIES,
     describe,
-    is_hopeless,
     number,
-    parse_show,
     state_of,
 )
+
+# What a process may take from its fork to its exec, on a busy host.
+EXEC_SECONDS = 3.0
 
 
 def is_running() -> bool:
@@ -73,8 +80,6 @@ class Systemd(Manager):
         self.leftovers = tuple(leftovers)
         self.leaving = leaving
         self.units: dict[str, dict[str, str]] = {}
-        self.began = 0
-        self.said: dict[str, str] = {}
 
     # names
 
@@ -100,10 +105,10 @@ class Systemd(Manager):
         listed = {self.unit(node.name) for node in wanted}
         listed.update(os.path.basename(path) for path in glob.glob(os.path.join(self.unit_dir, self.pattern)))
         listed.update(self.unit(name) for name in self._env_file_names())
-        self.units = self._show([*sorted(listed), self.pattern, self.target])
+        self.units = systemctl.show([*sorted(listed), self.pattern, self.target])
         units = {unit: one for unit, one in self.units.items() if unit != self.target}
         pids = {unit: number(one.get("MainPID")) for unit, one in units.items()}
-        found = processes.read_many(pid for pid in pids.values() if pid)
+        found = self._read_settled(units, pids)
         observed = []
         for unit, one in sorted(units.items()):
             node, pid = self.node(unit), pids[unit]
@@ -127,26 +132,49 @@ class Systemd(Manager):
                     enabled=one.get("UnitFileState") not in NOT_ENABLED,
                     detail=describe(one) if state_of(one) == reconcile.FAILED else "",
                     traces=traces,
+                    outdated=process is not None and self._is_outdated(unit, process),
                 )
             )
         return observed
 
+    def _read_settled(
+        self, units: Mapping[str, Mapping[str, str]], pids: Mapping[str, int]
+    ) -> dict[int, processes.Process]:
+        """The units' processes. One that is between fork and exec still has systemd's own environment."""
+        until = time.monotonic() + EXEC_SECONDS
+        while True:
+            found = processes.read_many(pid for pid in pids.values() if pid)
+            young = [
+                pid
+                for unit, pid in pids.items()
+                if pid in found
+                and state_of(units[unit]) == reconcile.STARTING
+                and not found[pid].get(processes.FINGERPRINT)
+            ]
+            if not young or time.monotonic() > until:
+                return found
+            time.sleep(0.1)
+
+    def _is_outdated(self, unit: str, process: processes.Process) -> bool:
+        """Whether systemd has started a process from another unit file than is there now.
+
+        It reads environment files at each start, so that a node which died between a deploy's files and its
+        daemon-reload came back with the new fingerprint, but with the old command line.
+        """
+        started = process.get(processes.UNIT)
+        return bool(started) and started != declared(os.path.join(self.unit_dir, unit))
+
     def _is_ours(self, unit: str, process: processes.Process | None) -> bool:
         if process is not None and process.get(processes.RUN_DIR):
             return processes.belongs(process, self.fleet, self.run_dir)
-        try:
-            with open(os.path.join(self.unit_dir, unit), encoding="utf-8") as stream:
-                return self.etc_dir in stream.read()
-        except OSError:
-            return False
+        return self.etc_dir in text_of(os.path.join(self.unit_dir, unit))
 
     def _traces(self, node: str) -> tuple[str, ...]:
         """Files of a node which go when it goes. A masked unit's file is none of them."""
         unit = self.unit(node)
         unit_file = os.path.join(self.unit_dir, unit)
-        found = [] if _is_mask(unit_file) else [unit_file, f"{unit_file}.d"]
-        found += glob.glob(os.path.join(self.unit_dir, "*.wants", unit))
-        found += glob.glob(os.path.join(self.unit_dir, "*.requires", unit))
+        found = [] if is_mask(unit_file) else [unit_file, f"{unit_file}.d"]
+        found += links_to(self.unit_dir, unit)
         if not self.leaving:
             found += node_files(self.etc_dir, self.kind, node, self.leftovers)
         return tuple(path for path in found if os.path.lexists(path))
@@ -156,19 +184,13 @@ class Systemd(Manager):
             return [self.kind]
         return [] if self.leaving else env_file_names(self.etc_dir)
 
-    def _show(self, units: Sequence[str]) -> dict[str, dict[str, str]]:
-        # --all: a unit that was never loaded is shown as not-found instead of being passed over.
-        result = self._systemctl(
-            "show", "--all", f"--property={','.join(PROPERTIES)}", "--", *units, timeout=60
-        )
-        if result.rc != 0:
-            raise processes.ProcessError(f"systemd does not answer: {result.text}")
-        return parse_show(result.out)
+    def _env_file(self, node: str) -> str:
+        return node_files(self.etc_dir, self.kind, node)[0]
 
     # masking: a beat that must not run on this host
 
     def is_masked(self, node: str) -> bool:
-        return _is_mask(os.path.join(self.unit_dir, self.unit(node)))
+        return is_mask(os.path.join(self.unit_dir, self.unit(node)))
 
     def mask(self, node: str) -> None:
         os.symlink("/dev/null", os.path.join(self.unit_dir, self.unit(node)))
@@ -188,12 +210,11 @@ class Systemd(Manager):
 
     def apply(self, steps: Sequence[Step]) -> Outcome:
         outcome = Outcome()
-        self.began = int(time.time())
         leaving = [step for step in steps if step.action == reconcile.REMOVE]
         loaded = [self.unit(step.name) for step in leaving if self._is_known(step)]
         if loaded:
             # They finish their tasks while the others come up.
-            self._systemctl("stop", "--no-block", "--", *loaded)
+            systemctl.call("stop", "--no-block", "--", *loaded)
         wanted = [step for step in steps if step.action != reconcile.REMOVE and step.wanted is not None]
         if wanted:
             self._bring_up(wanted, outcome)
@@ -205,19 +226,20 @@ class Systemd(Manager):
         if any(self._needs_reload(unit) for unit in units):
             self._reload()
             outcome.reloaded = True
-            self.units.update(self._show([*units, self.target]))
+            self.units.update(systemctl.show([*units, self.target]))
         masked = [unit for unit in units if self.units.get(unit, {}).get("LoadState") == "masked"]
         if masked:
-            self._systemctl("unmask", "--", *masked)
-            self._systemctl("unmask", "--runtime", "--", *masked)
+            systemctl.call("unmask", "--", *masked)
+            systemctl.call("unmask", "--runtime", "--", *masked)
             self._reload()
-            self.units.update(self._show(units))
+            self.units.update(systemctl.show(units))
         usable = [step for step in steps if self._is_usable(self.unit(step.name), outcome)]
         self._enable(usable, outcome)
         start = [step for step in usable if step.action == reconcile.START]
         restart = [step for step in usable if step.action == reconcile.RESTART]
         unready = [step for step in usable if step.action == reconcile.KEEP and _is_starting(step)]
-        self._run_jobs(start, restart, unready, outcome)
+        jobs = UnitJobs(self.unit, self._env_file, self.log_dir, self.units)
+        jobs.run(start, restart, unready, outcome)
 
     def _is_usable(self, unit: str, outcome: Outcome) -> bool:
         one = self.units.get(unit, {"LoadState": "not-found"})
@@ -237,12 +259,12 @@ class Systemd(Manager):
         if amiss and self.units[self.target].get("UnitFileState") in NOT_ENABLED:
             units.append(self.target)
         if units:
-            result = self._systemctl("enable", "--", *units)
+            result = systemctl.call("enable", "--", *units)
             if result.rc != 0:
                 outcome.failures.append(f"systemd could not enable {', '.join(units)}: {result.text}")
         outcome.enabled += [step.name for step in steps if step.enable]
         if amiss:
-            self._systemctl("start", "--job-mode=ignore-dependencies", "--", self.target, timeout=60)
+            systemctl.call("start", "--job-mode=ignore-dependencies", "--", self.target, timeout=60)
             outcome.other.append(self.target)
 
     def target_is_amiss(self) -> bool:
@@ -251,102 +273,6 @@ class Systemd(Manager):
         if target.get("LoadState") != "loaded":
             return False
         return target.get("UnitFileState") in NOT_ENABLED or target.get("ActiveState") != "active"
-
-    def _run_jobs(
-        self, start: Sequence[Step], restart: Sequence[Step], unready: Sequence[Step], outcome: Outcome
-    ) -> None:
-        """One call for all: systemd starts the units in parallel and a call returns when they are ready."""
-        began = time.monotonic()
-        restarts = {
-            unit: number(self.units.get(unit, {}).get("NRestarts"))
-            for unit in (self.unit(step.name) for step in [*start, *restart, *unready])
-        }
-        failed = [self.unit(step.name) for step in start if _was_failed(step)]
-        if failed:
-            self._systemctl("reset-failed", "--", *failed)
-            restarts.update(dict.fromkeys(failed, 0))
-        if start or unready:
-            self._job("start", [*start, *unready], _start_timeout([*start, *unready]))
-        if restart:
-            stopping = max(step.wanted.stop_timeout for step in restart if step.wanted)
-            self._job("restart", restart, stopping + _start_timeout(restart))
-            began = time.monotonic()
-        for step in self._await([*start, *restart, *unready], restarts, began, outcome):
-            if step in start:
-                outcome.started.append(step.name)
-            elif step in restart:
-                outcome.restarted.append(step.name)
-
-    def _job(self, verb: str, steps: Sequence[Step], timeout: float) -> Result:
-        # Ten seconds more than systemd itself may take, so that it is systemd which gives up first.
-        units = [self.unit(step.name) for step in steps]
-        result = self._systemctl(verb, "--", *units, timeout=timeout + 10)
-        self.said.update(dict.fromkeys(units, "" if result.rc == 0 else result.text))
-        return result
-
-    def _await(
-        self, steps: Sequence[Step], restarts: Mapping[str, int], began: float, outcome: Outcome
-    ) -> list[Step]:
-        """Those which are active with the wanted fingerprint; the others become failures."""
-        waiting, ready = list(steps), []
-        while waiting:
-            self.units.update(self._show([self.unit(step.name) for step in waiting]))
-            late = []
-            for step in waiting:
-                unit = self.units[self.unit(step.name)]
-                if state_of(unit) == reconcile.RUNNING:
-                    problem = self._wrong_fingerprint(step, unit)
-                    if problem:
-                        outcome.failures.append(problem)
-                    else:
-                        ready.append(step)
-                elif (
-                    self._was_refused(unit)
-                    or is_hopeless(unit, restarts.get(unit["Id"], 0))
-                    or self._is_late(step, began)
-                ):
-                    outcome.failures.append(self._why(step, unit))
-                else:
-                    late.append(step)
-            waiting = late
-            if waiting:
-                time.sleep(0.5)
-        return ready
-
-    def _was_refused(self, unit: Mapping[str, str]) -> bool:
-        """systemctl has failed and the unit has not even tried, as for a user who may not start it."""
-        return bool(self.said.get(unit["Id"])) and state_of(unit) == reconcile.STOPPED
-
-    @staticmethod
-    def _is_late(step: Step, began: float) -> bool:
-        return step.wanted is None or time.monotonic() - began > step.wanted.start_timeout
-
-    def _wrong_fingerprint(self, step: Step, unit: Mapping[str, str]) -> str:
-        wanted = step.wanted.fingerprint if step.wanted else ""
-        process = processes.read(number(unit.get("MainPID")))
-        carried = process.get(processes.FINGERPRINT) if process else None
-        if carried == wanted:
-            return ""
-        return (
-            f"{unit['Id']} runs, but with {carried or reconcile.NO_FINGERPRINT} where {wanted} is wanted. "
-            f"Its last EnvironmentFile must be {node_files(self.etc_dir, self.kind, step.name)[0]}, "
-            f"rendered before this step."
-        )
-
-    def _why(self, step: Step, unit: Mapping[str, str]) -> str:
-        name = unit["Id"]
-        command = ["journalctl", "-u", name, "-n", "30", "--no-pager", "-o", "cat", f"--since=@{self.began}"]
-        journal = run(command, timeout=30).out.strip()
-        log = os.path.join(self.log_dir, f"{step.name}.log")
-        logged = tail(log)
-        parts = [f"{name} is not ready: {describe(unit)}."]
-        if self._was_refused(unit):
-            parts.append(f"systemctl said: {self.said[name]}")
-        parts.append(f"Last lines of its journal:\n{journal}" if journal else "Its journal is empty.")
-        if logged:
-            parts.append(f"Last lines of {log}:\n{logged}")
-        parts.append(f"Mend what they say and run the play again; `systemctl status {name}` shows more.")
-        return "\n".join(parts)
 
     # removing
 
@@ -359,8 +285,8 @@ class Systemd(Manager):
         units = {self.unit(step.name): step for step in steps}
         # Gracefully and without a time-out of ours: TimeoutStopSec in the unit governs.
         loaded = [unit for unit, step in units.items() if self._is_known(step)]
-        stopped = self._systemctl("stop", "--", *loaded) if loaded else Result(0, "", "")
-        after = self._show(list(units))
+        stopped = systemctl.call("stop", "--", *loaded) if loaded else Result(0, "", "")
+        after = systemctl.show(list(units))
         for unit, step in units.items():
             state = after.get(unit, {})
             if number(state.get("MainPID")) or state.get("ActiveState") in ("active", "deactivating"):
@@ -377,7 +303,7 @@ class Systemd(Manager):
                 outcome.stopped.append(step.name)
         failed = [unit for unit, state in after.items() if state.get("ActiveState") == "failed"]
         if failed:
-            self._systemctl("reset-failed", "--", *failed)
+            systemctl.call("reset-failed", "--", *failed)
         self._reload()
         outcome.reloaded = True
 
@@ -390,26 +316,8 @@ class Systemd(Manager):
         return one.get("LoadState") != "loaded" and os.path.lexists(os.path.join(self.unit_dir, unit))
 
     def _reload(self) -> None:
-        self._systemctl("daemon-reload", timeout=120)
-
-    @staticmethod
-    def _systemctl(*arguments: str, timeout: float | None = None) -> Result:
-        return run(["systemctl", "--no-ask-password", *arguments], timeout=timeout)
-
-
-def _is_mask(path: str) -> bool:
-    return os.path.islink(path) and os.path.realpath(path) == "/dev/null"
+        systemctl.call("daemon-reload", timeout=120)
 
 
 def _is_starting(step: Step) -> bool:
     return any(one.state == reconcile.STARTING for one in step.observed)
-
-
-def _was_failed(step: Step) -> bool:
-    return any(one.state == reconcile.FAILED for one in step.observed)
-
-
-def _start_timeout(steps: Sequence[Step]) -> int:
-    return max(
-        (step.wanted.start_timeout for step in steps if step.wanted), default=Wanted("", "").start_timeout
-    )

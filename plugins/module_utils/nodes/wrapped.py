@@ -22,20 +22,18 @@ Stopping a single node needs no help: a signal reaches a process in any control 
 
 from __future__ import annotations
 
-import glob
 import os
 import pwd
 from typing import Mapping, Sequence
 
-from ansible_collections.celeryops.fleet.plugins.module_utils.commands import Launch, Result, run
-from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.multi import Launcher
-from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.processes import ProcessError
+from ansible_collections.celeryops.fleet.plugins.module_utils.commands import Launch
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import systemctl
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.launchers import Launcher
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import Outcome, Step
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.unitfiles import links_to, text_of
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.unitstate import (
     NOT_ENABLED,
-    PROPERTIES,
     describe,
-    parse_show,
 )
 
 
@@ -104,13 +102,13 @@ class WrappingUnit:
     def ensure(self) -> Outcome:
         outcome = Outcome()
         if self.shown.get("NeedDaemonReload") == "yes" or self.shown.get("LoadState") != "loaded":
-            _systemctl("daemon-reload")
+            systemctl.call("daemon-reload")
             outcome.reloaded = True
             self.shown = _show(self.unit)
         if self.shown.get("LoadState") != "loaded":
             outcome.failures.append(f"{self.unit}: {describe(self.shown)}. Expected at {self.path}.")
         elif self.shown.get("UnitFileState") in NOT_ENABLED:
-            result = _systemctl("enable", "--", self.unit)
+            result = systemctl.call("enable", "--", self.unit)
             if result.rc != 0:
                 outcome.failures.append(f"systemd could not enable {self.unit}: {result.text}")
             outcome.other.append(f"{self.unit} enabled")
@@ -118,31 +116,20 @@ class WrappingUnit:
 
     def remove(self) -> Outcome:
         outcome = Outcome(reloaded=True, other=[f"{self.unit} removed"])
-        stopped = _systemctl("stop", "--", self.unit)
+        stopped = systemctl.call("stop", "--", self.unit)
         if _show(self.unit).get("ActiveState") not in ("inactive", "failed"):
             outcome.failures.append(f"{self.unit} has not stopped: {stopped.text}")
             return outcome
-        for path in [self.path, *glob.glob(os.path.join(self.unit_dir, "*.wants", self.unit))]:
+        for path in [self.path, *links_to(self.unit_dir, self.unit)]:
             if os.path.lexists(path):
                 os.unlink(path)
-        _systemctl("daemon-reload")
+        systemctl.call("daemon-reload")
         return outcome
 
     def _is_ours(self) -> bool:
         """A second installation of the same name, under a prefix of its own, does not touch this unit."""
-        try:
-            with open(self.path, encoding="utf-8") as stream:
-                return self.opt_dir in stream.read()
-        except OSError:
-            return False
+        return self.opt_dir in text_of(self.path)
 
 
 def _show(unit: str) -> Mapping[str, str]:
-    result = _systemctl("show", "--all", f"--property={','.join(PROPERTIES)}", "--", unit)
-    if result.rc != 0:
-        raise ProcessError(f"systemd does not answer: {result.text}")
-    return parse_show(result.out).get(unit, {"LoadState": "not-found"})
-
-
-def _systemctl(*arguments: str) -> Result:
-    return run(["systemctl", "--no-ask-password", *arguments])
+    return systemctl.show([unit]).get(unit, {"LoadState": "not-found"})

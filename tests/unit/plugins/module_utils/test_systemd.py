@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.celeryops.fleet.plugins.module_utils.commands import Result
-from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import processes, reconcile, systemd
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import (
+    processes,
+    reconcile,
+    systemctl,
+    systemd,
+)
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.processes import Process
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import Wanted, plan
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.systemd import Systemd
@@ -89,9 +94,9 @@ class Host:
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     one = Host(tmp_path)
-    monkeypatch.setattr(Systemd, "_systemctl", staticmethod(one.systemctl))
+    monkeypatch.setattr(systemctl, "call", one.systemctl)
     monkeypatch.setattr(processes, "read_many", one.read_many)
-    monkeypatch.setattr(systemd, "run", lambda *_, **__: Result(0, "a line of the journal", ""))
+    monkeypatch.setattr(systemctl, "run", lambda *_, **__: Result(0, "a line of the journal", ""))
     return one
 
 
@@ -245,9 +250,9 @@ def test_a_start_that_is_refused_is_not_waited_for(host: Host, monkeypatch: pyte
             return Result(1, "", "Interactive authentication required.")
         return host.systemctl(*arguments, timeout=timeout)
 
-    monkeypatch.setattr(Systemd, "_systemctl", staticmethod(refuse))
+    monkeypatch.setattr(systemctl, "call", refuse)
     (failure,) = converge(host, Wanted("n-1", A))[1].failures
-    assert "systemctl said: Interactive authentication required." in failure
+    assert "systemctl said:\nInteractive authentication required." in failure
 
 
 def test_a_unit_that_runs_something_else_than_wanted_is_a_failure(host: Host) -> None:
@@ -284,7 +289,7 @@ def test_a_node_killed_while_it_stopped_is_a_warning(host: Host, monkeypatch: py
             host.units[ONE].update(ActiveState="failed", Result="timeout")
         return result
 
-    monkeypatch.setattr(Systemd, "_systemctl", staticmethod(stop_in_anger))
+    monkeypatch.setattr(systemctl, "call", stop_in_anger)
     _, outcome = converge(host)
     (warning,) = outcome.warnings
     assert ONE in warning and "stop_timeout" in warning
@@ -328,3 +333,42 @@ def test_leaving_units_share_their_environment_files(host: Host) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="asks this machine")
 def test_whether_systemd_runs_is_asked_of_the_machine() -> None:
     assert systemd.is_running() is os.path.isdir("/run/systemd/system")
+
+
+def test_a_node_that_came_back_with_the_old_unit_is_restarted(host: Host) -> None:
+    """It died between a deploy's files and its daemon-reload: the environment is new, the command is not."""
+    host.install(ONE, A)
+    (host.root / "units" / ONE).write_text("[Service]\nEnvironment=CELERYOPS_UNIT=new\n")
+    environ = host.environs[int(host.units[ONE]["MainPID"])]
+    environ[processes.UNIT] = "old"
+    steps, outcome = converge(host, Wanted("n-1", A))
+    assert outcome.restarted == ["n-1"] and steps[0].reason == "was started from an older unit file"
+
+
+@pytest.mark.parametrize("started", [None, "same"])
+def test_a_node_of_this_unit_or_of_one_that_did_not_say_runs_on(host: Host, started: str | None) -> None:
+    host.install(ONE, A)
+    (host.root / "units" / ONE).write_text("[Service]\nEnvironment=CELERYOPS_UNIT=same\n")
+    if started:
+        host.environs[int(host.units[ONE]["MainPID"])][processes.UNIT] = started
+    steps, outcome = converge(host, Wanted("n-1", A))
+    assert steps[0].action == reconcile.KEEP and not outcome.changed
+
+
+def test_a_process_that_has_just_been_forked_is_looked_at_again(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until its exec it has systemd's own environment; taken for a stranger it would be restarted."""
+    host.install(ONE, A)
+    host.units[ONE].update(ActiveState="activating", SubState="start")
+    looks: list[int] = []
+
+    def read_many(pids: Any) -> dict[int, Process]:
+        looks.append(1)
+        found = host.read_many(pids)
+        return found if len(looks) > 2 else {pid: Process(pid, 1, 1, ("systemd",), {}) for pid in found}
+
+    monkeypatch.setattr(processes, "read_many", read_many)
+    one = manager(host)
+    (step,) = plan([Wanted("n-1", A)], one.observe([Wanted("n-1", A)]))
+    assert step.action == reconcile.KEEP and len(looks) == 3
