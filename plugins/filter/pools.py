@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.celeryops.fleet.plugins.module_utils.fingerprint import plain
 from ansible_collections.celeryops.fleet.plugins.module_utils.pools import pools as _pools
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools import routes as _routes
 from ansible_collections.celeryops.fleet.plugins.module_utils.pools import specs as _nodes
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools import visibility as _visibility
 
 
 def pool_problems(
@@ -17,8 +20,36 @@ def pool_problems(
     defaults: Mapping[str, Any] | None = None,
     hosts: Sequence[str] = (),
     manager: str = "systemd",
+    settings: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    return _pools.check_pools(plain(pools), plain(defaults), plain(hosts), manager)[1]
+    checked, problems = _pools.check_pools(plain(pools), plain(defaults), plain(hosts), manager)
+    return problems or _visibility.visibility_problems(checked, plain(settings or {}))
+
+
+def route_problems(
+    routes: Sequence[Mapping[str, Any]],
+    pools: Any,
+    hosts: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Every reason why these routes cannot work with these pools, which are judged elsewhere."""
+    problems = _routes.route_problems(plain(routes))
+    checked, unsound = _pools.check_pools(plain(pools))
+    if problems or unsound:
+        return problems
+    return _routes.unconsumed(plain(routes), plain(settings or {}), checked, plain(hosts))
+
+
+def queue_consumers(pools: Any, hosts: Sequence[str] = ()) -> dict[str, dict[str, list[str]]]:
+    checked, problems = _pools.check_pools(plain(pools))
+    if problems:
+        raise AnsibleFilterError("\n".join(problems))
+    return _routes.queue_consumers(checked, plain(hosts))
+
+
+def task_routes(routes: Sequence[Mapping[str, Any]]) -> str:
+    """Text, as its order counts and Ansible sorts what it writes itself."""
+    return json.dumps(_routes.task_routes(plain(routes)), indent=2, ensure_ascii=False) + "\n"
 
 
 def worker_nodes(
@@ -78,5 +109,8 @@ class FilterModule:
             "node_files": node_files,
             "node_wants": node_wants,
             "pool_problems": pool_problems,
+            "queue_consumers": queue_consumers,
+            "route_problems": route_problems,
+            "task_routes": task_routes,
             "worker_nodes": worker_nodes,
         }

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.celeryops.fleet.plugins.module_utils.envfile import env_problems, reserved_problems
 from ansible_collections.celeryops.fleet.plugins.module_utils.fingerprint import plain
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools.routes import route_problems
+from ansible_collections.celeryops.fleet.plugins.module_utils.units import UnitError, parse_seconds
 
 _FLEET = re.compile(r"[a-z][a-z0-9-]*\Z")
 _FLEET_LENGTH = 40
@@ -24,22 +27,71 @@ _OWN_SETTINGS = {
     "result_backend": "Use celery_result_backend",
     "worker_state_db": "Remove it: each node has a file of its own",
 }
+#: The oldest release of each system that a system-wide fleet is tested on. RedHat stands for every EL.
+_SYSTEMS: dict[str, tuple[int, ...]] = {"Debian": (12,), "Ubuntu": (22, 4), "Fedora": (0,), "RedHat": (9,)}
+_NOT_EL = ("Fedora", "Amazon")
 DIRECTORIES = ("opt_dir", "etc_dir", "state_dir", "log_dir", "run_dir")
 
 
 def fleet_problems(fleet: Mapping[str, Any]) -> list[str]:
     """Every reason why these variables cannot work, as sentences.
 
-    fleet: the role's variables without `celery_`, and `uid`, `login` and `init` as found on the host.
+    fleet: the role's variables without `celery_`, and as found on the host `uid`, `login`, `init`,
+    `distribution`, `distribution_version` and `os_family`.
     """
     return [
+        *_system(fleet),
         *_names(fleet),
         *_paths(fleet),
         *_rights(fleet),
         *_urls(fleet),
         *_environments(fleet),
+        *_empty_secrets(fleet.get("secrets")),
         *_settings(fleet.get("settings")),
+        *route_problems(fleet.get("routes") or []),
+        *_clock(fleet.get("clock_tolerance")),
     ]
+
+
+def _system(fleet: Mapping[str, Any]) -> list[str]:
+    name, version = str(fleet.get("distribution")), str(fleet.get("distribution_version"))
+    if fleet.get("prefix"):
+        # Whatever runs a Python that is new enough will do, and that is asked of the Python.
+        return []
+    key = "RedHat" if fleet.get("os_family") == "RedHat" and name not in _NOT_EL else name
+    oldest = _SYSTEMS.get(key)
+    # Debian's unreleased versions have a name alone, and are newer than all others.
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)) or (math.inf,)
+    if oldest is not None and numbers >= oldest:
+        return []
+    problem = (
+        f"This host runs {name} {version}. A system-wide fleet installs packages and units: that works on "
+        "Debian from 12 on, Ubuntu from 22.04 on, EL (RHEL, Rocky, Alma, CentOS Stream ...) from 9 on, and "
+        "Fedora. Upgrade the host, take it out of the inventory's groups, or set celery_prefix to a folder, "
+        "below which a fleet needs a Python of 3.10 or newer alone."
+    )
+    return [problem]
+
+
+def _empty_secrets(secrets: Any) -> list[str]:
+    if not isinstance(secrets, Mapping):
+        return []
+    return [
+        f"celery_secrets[{str(name)!r}] is empty, so whatever it protects would lie open. Give it a value "
+        "in an encrypted file (ansible-vault), or name it in celery_generated_secrets instead."
+        for name, value in secrets.items()
+        if value == ""
+    ]
+
+
+def _clock(tolerance: Any) -> list[str]:
+    try:
+        seconds = parse_seconds(tolerance) if tolerance is not None else 1
+    except UnitError as error:
+        return [f"celery_clock_tolerance = {_show(tolerance)} {error}."]
+    if seconds <= 0:
+        return [f"celery_clock_tolerance = {_show(tolerance)}: no two clocks agree that well. Write 5s."]
+    return []
 
 
 def _names(fleet: Mapping[str, Any]) -> list[str]:

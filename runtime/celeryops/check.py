@@ -32,6 +32,7 @@ def check(app: Any) -> dict[str, Any]:
     errors = [] if overlay else [_loader_ignored(app)]
     warnings = settings.doubts(effective, limits) if settings.is_redis(conf.broker_url) else []
     if overlay:
+        errors += settings.contradictions(effective, overlay.longest_task)
         warnings += [
             f"{name} is not a setting of Celery {celery.__version__}; it is passed on as it is"
             for name in overlay.unknown()

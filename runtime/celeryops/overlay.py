@@ -28,7 +28,8 @@ class Overlay:
     """The settings of the fleet on one application.
 
     Parameters:
-        path: JSON file of the inventory, ``{"settings": {...}, "longest_task": seconds}``; empty for none.
+        path: JSON file of the inventory, ``{"settings": {...}, "longest_task": seconds, "routes": [{"task":
+            name or pattern, "queue": name}, ...]}``; empty for none.
         extra: The same mapping as JSON text, for one node alone; it wins over the file.
     """
 
@@ -37,12 +38,14 @@ class Overlay:
         self.error = ""
         self._written: dict[str, _Written] = {}
         self._overrides: dict[str, Any] = {}
-        self._longest_task = 0.0
+        self._routes: dict[str, Any] = {}
+        self.longest_task = 0.0
         try:
             shared = _document(Path(path).read_text(encoding="utf-8"), path) if path else {}
             own = _document(extra, "CELERYOPS_NODE_SETTINGS") if extra else {}
             self._overrides = {**shared.get("settings", {}), **own.get("settings", {})}
-            self._longest_task = float(shared.get("longest_task", 0))
+            self.longest_task = float(shared.get("longest_task", 0))
+            self._routes = settings.routes_by_task(shared.get("routes", []), path)
         except (OSError, ValueError) as exc:
             self.error = str(exc)
 
@@ -61,7 +64,8 @@ class Overlay:
             settings.version_tuple(kombu.__version__),
             settings.is_redis(conf.broker_url),
             settings.is_redis(conf.result_backend),
-            self._longest_task,
+            self.longest_task,
+            self._routes,
         )
         wanted = settings.merge(explicit, self.choices)
         for name in {choice.name.partition(".")[0] for choice in self.choices}:
@@ -129,7 +133,12 @@ def _spellings(conf: Any, name: str) -> list[str]:
 
 def _names_of_interest(overrides: Mapping[str, Any]) -> set[str]:
     names = {default.name.partition(".")[0] for default in settings.DEFAULTS}
-    return names | set(settings.MERGED) | {"visibility_timeout", "task_time_limit"} | set(overrides)
+    return (
+        names
+        | set(settings.MERGED)
+        | {"visibility_timeout", "task_time_limit", "task_routes"}
+        | set(overrides)
+    )
 
 
 def _document(text: str, where: str) -> dict[str, Any]:

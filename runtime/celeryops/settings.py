@@ -178,6 +178,7 @@ def choose(
     broker_redis: bool,
     results_redis: bool,
     longest_task: float = 0,
+    routes: Mapping[str, Any] | None = None,
 ) -> list[Choice]:
     """What to put in place.
 
@@ -187,6 +188,7 @@ def choose(
         celery, kombu: Installed versions.
         broker_redis, results_redis: Whether broker and result backend are Redis.
         longest_task: The longest time limit of any pool of the fleet, in seconds; 0 when none has one.
+        routes: Routes of the inventory, by task or pattern. They come before all others.
     """
     choices = []
     for name, value in overrides.items():
@@ -197,6 +199,11 @@ def choose(
             ]
         else:
             choices.append(Choice(name, value, "set in the inventory", "override"))
+    if routes:
+        own = lookup(merge(explicit, choices), "task_routes")[1]
+        choices = [choice for choice in choices if choice.name != "task_routes"]
+        why = "celery_routes of the inventory, then the application's own"
+        choices.append(Choice("task_routes", first_routes(routes, own), why, "override"))
     settled = {choice.name for choice in choices}
 
     applies = {"": True, "broker": broker_redis, "results": results_redis}
@@ -221,6 +228,45 @@ def merge(explicit: Mapping[str, Any], choices: list[Choice]) -> dict[str, Any]:
         else:
             result[choice.name] = choice.value
     return result
+
+
+def routes_by_task(routes: Any, where: str) -> dict[str, dict[str, Any]]:
+    """The inventory's list of routes as Celery's mapping, in the same order. `where` it stands is for errors.
+
+    Raises:
+        ValueError: The list is something else.
+    """
+    try:
+        return {
+            route["task"]: {key: value for key, value in route.items() if key != "task" and value is not None}
+            for route in routes
+        }
+    except (AttributeError, KeyError, TypeError) as exc:
+        raise ValueError(f'routes in {where} must be a list of {{"task": name, "queue": name}}') from exc
+
+
+def first_routes(routes: Mapping[str, Any], own: Any) -> list[Any]:
+    """Celery's ``task_routes`` with `routes` before those of `own`, which may be one router or several."""
+    others = [] if own is None else list(own) if isinstance(own, (list, tuple)) else [own]
+    return [dict(routes), *others]
+
+
+def contradictions(effective: Mapping[str, Any], longest_task: float) -> list[str]:
+    """What of the inventory cannot work with the settings as they stand in the end, each with its remedy.
+
+    Parameters:
+        longest_task: The longest time limit of any pool of the fleet, in seconds; 0 when none has one.
+    """
+    timeout = lookup(effective, VISIBILITY_PLACES[0])[1]
+    if not longest_task or not timeout or longest_task < timeout:
+        return []
+    problem = (
+        f"a pool of the fleet lets a task run for {longest_task:g} s (time_limit) and the application sets a "
+        f"visibility timeout of {timeout:g} s, after which Redis hands the task to a second worker while the "
+        f"first still runs it; lower the time_limit, or give celery_settings.{VISIBILITY_PLACES[0]} a value "
+        f"above {longest_task:g} in the inventory"
+    )
+    return [problem]
 
 
 def doubts(effective: Mapping[str, Any], tasks: Mapping[str, float | None] | None = None) -> list[str]:

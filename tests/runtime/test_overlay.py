@@ -173,6 +173,37 @@ def test_the_longest_task_of_any_pool_fits_into_the_visibility_timeout(
     assert conf.broker_transport_options["visibility_timeout"] == conf.visibility_timeout == 14400
 
 
+ROUTES = [{"task": "shop.pack*", "queue": "ml", "priority": None}, {"task": "shop.*", "queue": "mail"}]
+
+
+@pytest.mark.parametrize(
+    "own",
+    [None, {"shop.pack": "own", "other": "own"}, ({"other": {"queue": "own"}},), [lambda *_, **__: "own"]],
+)
+def test_routes_of_the_inventory_come_before_those_of_the_application(
+    own: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"settings": {}, "routes": ROUTES}))
+    monkeypatch.setenv("CELERYOPS_SETTINGS", str(path))
+    app = make_app()
+    app.conf.task_routes = own
+    for _ in range(2):
+        app.loader.import_default_modules()
+        assert app.conf.task_routes[0] == {"shop.pack*": {"queue": "ml"}, "shop.*": {"queue": "mail"}}
+        queues = [app.amqp.router.route({}, name)["queue"].name for name in ("shop.pack", "shop.x", "other")]
+        assert queues == ["ml", "mail", "own" if own else "celery"]
+    assert json.dumps(app.loader.overlay.report())
+
+
+def test_without_routes_those_of_the_application_stay(overrides: Any) -> None:
+    overrides()
+    app = make_app()
+    app.conf.task_routes = own = {"other": "own"}
+    assert app.conf.task_acks_late is True
+    assert app.conf.task_routes is own
+
+
 def test_one_node_may_differ(overrides: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides(worker_send_task_events=True, task_time_limit=10)
     monkeypatch.setenv("CELERYOPS_NODE_SETTINGS", '{"settings": {"worker_send_task_events": false}}')
@@ -181,7 +212,7 @@ def test_one_node_may_differ(overrides: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert conf.task_time_limit == 10
 
 
-@pytest.mark.parametrize("content", ["{", '["a"]', '{"settings": 3}', None])
+@pytest.mark.parametrize("content", ["{", '["a"]', '{"settings": 3}', '{"routes": ["a"]}', None])
 def test_unreadable_settings_stop_the_worker(
     content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

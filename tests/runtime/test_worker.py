@@ -206,3 +206,21 @@ def test_a_canary_nobody_answers(grove: Any) -> None:
     queues = json.loads(result.stdout)["queues"]
     assert "no living node consumes the queue oak" in queues["oak"]["error"]
     assert "cannot be sent" in queues["ash"]["error"]
+
+
+def test_a_task_goes_where_the_inventory_says(grove: Any, until: Any) -> None:
+    """Sent by a process of the fleet, and by one that only loads the file of routes."""
+    path = grove.folder / "settings.json"
+    path.write_text(json.dumps({"routes": [{"task": "grove.t*", "queue": "elm"}]}))
+    grove.environment["CELERYOPS_SETTINGS"] = str(path)
+    (grove.folder / "routes.json").write_text('{"grove.t*": {"queue": "elm"}}')
+    (grove.folder / "front.py").write_text(
+        "import grove, json\n"
+        "grove.app.conf.task_routes = json.load(open('routes.json'))\n"
+        "grove.touch.delay('sent by another')\n"
+    )
+    grove.worker("-Q", "elm", "-c", "1")
+    grove.run("celery", "-A", "grove", "call", "grove.touch", '--args=["sent by a member"]')
+    grove.run("front", CELERY_LOADER="celery.loaders.app:AppLoader")
+    for name in ("sent by a member", "sent by another"):
+        until((grove.folder / name).exists, f"the queue elm brings the task {name}")

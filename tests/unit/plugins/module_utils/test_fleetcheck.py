@@ -25,6 +25,11 @@ SYSTEM = {
     "uid": 0,
     "login": "root",
     "init": "systemd",
+    "distribution": "Debian",
+    "distribution_version": "12",
+    "os_family": "Debian",
+    "routes": [{"task": "orders.*", "queue": "celery"}],
+    "clock_tolerance": "5s",
 }
 PREFIX = {
     **SYSTEM,
@@ -71,6 +76,11 @@ def test_sound_variables_have_no_problem(fleet: dict[str, Any]) -> None:
         (SYSTEM, {"settings": []}, ["celery_settings is no mapping"]),
         (SYSTEM, {"writable_paths": ["media"]}, ["celery_writable_paths", "absolute"]),
         (SYSTEM, {"state_dir": "/var lib"}, ["celery_state_dir"]),
+        (SYSTEM, {"secrets": {"A": ""}}, ["celery_secrets['A'] is empty", "vault"]),
+        (SYSTEM, {"routes": [{"task": "a"}]}, ["celery_routes[0]: queue"]),
+        (SYSTEM, {"clock_tolerance": 5}, ["celery_clock_tolerance = 5", "unit"]),
+        (SYSTEM, {"clock_tolerance": "0s"}, ["celery_clock_tolerance"]),
+        (SYSTEM, {"distribution_version": "11"}, ["Debian 11", "12 on", "celery_prefix"]),
     ],
 )
 def test_each_problem_is_named_with_its_remedy(
@@ -85,3 +95,26 @@ def test_each_problem_is_named_with_its_remedy(
 
 def test_all_problems_come_at_once() -> None:
     assert len(fleet_problems({**SYSTEM, "app_name": "", "app": "", "broker_url": "", "uid": 5})) == 4
+
+
+@pytest.mark.parametrize(
+    "family, name, version, supported",
+    [
+        ("Debian", "Debian", "12", True),
+        ("Debian", "Debian", "13", True),
+        ("Debian", "Debian", "forky/sid", True),
+        ("Debian", "Ubuntu", "22.04", True),
+        ("Debian", "Ubuntu", "20.04", False),
+        ("Debian", "Linux Mint", "21", False),
+        ("RedHat", "Rocky", "9.4", True),
+        ("RedHat", "CentOS", "9", True),
+        ("RedHat", "AlmaLinux", "8.10", False),
+        ("RedHat", "Fedora", "40", True),
+        ("RedHat", "Amazon", "2023", False),
+        ("Alpine", "Alpine", "3.20.0", False),
+    ],
+)
+def test_systems(family: str, name: str, version: str, supported: bool) -> None:
+    found = {"os_family": family, "distribution": name, "distribution_version": version}
+    assert bool(fleet_problems({**SYSTEM, **found})) is not supported
+    assert fleet_problems({**PREFIX, **found}) == []
