@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 SHIPPED = ("deploy.yml", "examples", "inventories", "playbooks", "plugins", "roles", "runtime/celeryops")
-NOT_SHIPPED = (".cache", ".ci", ".collections", ".git", ".local", ".venv", "molecule", "tests")
+NOT_SHIPPED = (
+    ".cache",
+    ".ci",
+    ".collections",
+    ".git",
+    ".local",
+    ".venv",
+    "Makefile",
+    "molecule",
+    "tests",
+    "tools",
+)
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +40,11 @@ def test_holds_nothing_of(part: str, home: Path) -> None:
     assert not (home / part).exists()
 
 
-def test_holds_no_compiled_python(home: Path) -> None:
-    assert [
-        str(path) for path in home.rglob("*") if path.suffix == ".pyc" or path.name == "__pycache__"
-    ] == []
+def test_holds_nothing_that_git_ignores(root: Path, home: Path) -> None:
+    names = [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()]
+    asked = ["git", "check-ignore", "--no-index", "--stdin"]
+    done = subprocess.run(asked, cwd=root, input="\n".join(names), capture_output=True, text=True)
+    assert done.stdout.split() == [], done.stderr
 
 
 @pytest.mark.parametrize("playbook", ["deploy", "status", "teardown"])
