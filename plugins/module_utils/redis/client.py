@@ -24,8 +24,10 @@ class RedisError(Exception):
 class Redis:
     """One connection. Raises OSError when the server cannot be reached or does not speak Redis."""
 
-    def __init__(self, host: str, port: int, timeout: float = 5.0) -> None:
-        self._socket = socket.create_connection((host, port), timeout)
+    def __init__(
+        self, host: str, port: int, timeout: float = 5.0, connection: socket.socket | None = None
+    ) -> None:
+        self._socket = connection or socket.create_connection((host, port), timeout)
         self._stream: BinaryIO = self._socket.makefile("rb")
 
     def __enter__(self) -> Redis:
