@@ -13,8 +13,10 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY_TIMEOUT = 900  # seconds; a first deploy builds three virtualenvs
@@ -77,6 +79,12 @@ class Checkout:
 
     def make(self, target: str, *extra: str) -> Done:
         return self.run("make", target, f"ARGS={shlex.join(self.arguments(*extra))}")
+
+    def variables(self) -> dict[str, Any]:
+        """What the embedded inventory says about the fleet."""
+        text = (self.path / "inventories/local/group_vars/all/fleet.yml").read_text()
+        variables: dict[str, Any] = yaml.safe_load(text)
+        return variables
 
     def manage(self, *arguments: str) -> Done:
         """The application's own command, in the fleet's environment."""
