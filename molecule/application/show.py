@@ -1,4 +1,4 @@
-"""Prints what director's own database says: [{"workflow", "periodic", "status", "results": {task: [...]}}, ...]."""
+"""Prints what director's own database says of its workflows and the results of their tasks, as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ found = [
         "workflow": str(workflow),
         "periodic": workflow.periodic,
         "status": workflow.status.value,
-        "results": [{"task": task.key, "status": task.status.value, "result": task.result} for task in workflow.tasks],
+        "results": [
+            {"task": task.key, "status": task.status.value, "result": task.result} for task in workflow.tasks
+        ],
     }
     for workflow in Workflow.query.all()
 ]
