@@ -1,9 +1,13 @@
-"""The scenarios' hosts: Debian containers that boot systemd, on podman or docker.
+"""The scenarios' hosts: Debian containers on a network of their own, on podman or docker.
 
-    containers.py image                      build the hosts' image unless it is there, print its name
-    containers.py up NETWORK HOST=NAME...    start a container NAME for each HOST and wait for its systemd
+    containers.py image SUITE [PACKAGE...]   build the image of a host unless it is there, print its name
+    containers.py up NETWORK SUBNET HOSTS    start a container for each host and wait until it is up
     containers.py connect NAME               an sshd on standard input and output: ssh's ProxyCommand
+    containers.py cut network|ssh NAME       take a container off its network, or away from Ansible
+    containers.py mend network|ssh NAME      and back, with the name and the address that it had
     containers.py down NETWORK NAME...       remove them all
+
+HOSTS is JSON, a list of what class Host holds; the hosts find each other by their names.
 
 MOLECULE_ENGINE (podman or docker) and MOLECULE_BASE_IMAGE override what is found out.
 What is particular to one machine (limits, certificates, proxies) is detected by machine.py.
@@ -12,12 +16,15 @@ What is particular to one machine (limits, certificates, proxies) is detected by
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import machine
@@ -26,14 +33,20 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CACHE = ROOT / ".cache" / "molecule"
 
-SUITE = "bookworm"
-BASE_IMAGE = f"docker.io/library/debian:{SUITE}"
+# What a host can be, and where its base comes from.
+BASE_IMAGES = {
+    "bookworm": "docker.io/library/debian:bookworm",
+    "trixie": "docker.io/library/debian:trixie",
+    "jammy": "docker.io/library/ubuntu:jammy",
+    "noble": "docker.io/library/ubuntu:noble",
+}
+DEBIAN = ("bookworm", "trixie")
 PULL_SECONDS = 180
 BOOT_SECONDS = 60
 
 # systemd needs these for the sandboxing and the resource limits that units ask for.
 CAPABILITIES = ["SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN", "SYS_NICE"]
-ENGINE_OPTIONS = {
+SYSTEMD_OPTIONS = {
     "podman": ["--systemd=always"],
     # What podman's --systemd=always arranges, said in docker's words.
     "docker": [
@@ -44,14 +57,29 @@ ENGINE_OPTIONS = {
         "--security-opt=apparmor=unconfined",
     ],
 }
+LABEL = "celeryops.molecule"
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host of a scenario. Its container carries this as a label, for who cuts it off and mends it."""
+
+    host: str  # its name in the inventory and on the network
+    name: str  # of the container
+    address: str
+    suite: str
+    init: str = "systemd"  # or none: a container in which nothing starts or restarts anything
+    packages: list[str] = field(default_factory=list)  # Debian's, installed in its image
+    tools: list[str] = field(default_factory=list)  # programs of the controller that it has in /usr/local/bin
+    network: str = ""
 
 
 def engine() -> str:
     """podman where it is installed, else docker where its daemon answers."""
     asked = os.environ.get("MOLECULE_ENGINE")
     if asked:
-        if asked not in ENGINE_OPTIONS:
-            sys.exit(f"MOLECULE_ENGINE is {asked!r}; it can be {' or '.join(ENGINE_OPTIONS)}.")
+        if asked not in SYSTEMD_OPTIONS:
+            sys.exit(f"MOLECULE_ENGINE is {asked!r}; it can be {' or '.join(SYSTEMD_OPTIONS)}.")
         return asked
     if shutil.which("podman"):
         return "podman"
@@ -94,13 +122,16 @@ def has_image(name: str) -> bool:
     return run("image", "inspect", name).returncode == 0
 
 
-def base_image() -> str:
-    """A plain Debian: here already, or from its registry, or else built from Debian's own packages."""
-    asked = os.environ.get("MOLECULE_BASE_IMAGE", BASE_IMAGE)
+def base_image(suite: str) -> str:
+    """A plain system: here already, or from its registry, or else Debian built from its own packages."""
+    if suite not in BASE_IMAGES:
+        sys.exit(f"No image is known for {suite!r}; molecule_suite can be {', '.join(BASE_IMAGES)}.")
+    public = BASE_IMAGES[suite]
+    asked = os.environ.get("MOLECULE_BASE_IMAGE", public).replace("{suite}", suite)
     if has_image(asked):
         return asked
-    built = f"localhost/celeryops-debian:{SUITE}"
-    if asked == BASE_IMAGE and has_image(built):
+    built = f"localhost/celeryops-debian:{suite}"
+    if asked == public and has_image(built):
         return built
     log(f"Pulling {asked}")
     try:
@@ -110,14 +141,16 @@ def base_image() -> str:
         reason = (pulled.stderr.strip() or "no reason given").splitlines()[-1]
     except subprocess.TimeoutExpired:
         reason = f"no answer within {PULL_SECONDS} s"
-    if asked != BASE_IMAGE:
-        sys.exit(f"{asked} cannot be pulled ({reason}). Unset MOLECULE_BASE_IMAGE to use {BASE_IMAGE}.")
+    if asked != public:
+        sys.exit(f"{asked} cannot be pulled ({reason}). Unset MOLECULE_BASE_IMAGE to use {public}.")
+    if suite not in DEBIAN:
+        sys.exit(f"{asked} cannot be pulled ({reason}); only {' and '.join(DEBIAN)} can be built without it.")
     log(f"{asked} cannot be pulled ({reason}); building {built} from Debian's packages instead")
-    bootstrap(built)
+    bootstrap(suite, built)
     return built
 
 
-def bootstrap(name: str) -> None:
+def bootstrap(suite: str, name: str) -> None:
     """Make a minimal Debian from its packages with mmdebstrap, which only root can install and run."""
     if not shutil.which("mmdebstrap"):
         subprocess.run([ROOT / "tools" / "packages", "mmdebstrap"], check=True, stdout=sys.stderr)
@@ -128,7 +161,7 @@ def bootstrap(name: str) -> None:
         "--variant=minbase",
         "--include=ca-certificates",
         *options,
-        SUITE,
+        suite,
         "-",
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as tree:
@@ -138,32 +171,34 @@ def bootstrap(name: str) -> None:
         sys.exit(f"{name} could not be built with mmdebstrap: {imported.stderr.decode().strip()}")
 
 
-def build_context() -> Path:
-    """The folder that the image is built from: node/ and what this machine asks for."""
-    context = CACHE / "context"
+def build_context(suite: str) -> Path:
+    """The folder that an image is built from: node/ and what this machine asks for."""
+    context = CACHE / "context" / suite
     shutil.rmtree(context, ignore_errors=True)
     shutil.copytree(HERE / "node", context)
     machine.write_settings(context / "machine")
     return context
 
 
-def digest(base: str, context: Path) -> str:
+def digest(base: str, packages: Iterable[str], context: Path) -> str:
     """Changes with everything that the image is made from, and with nothing else."""
-    content = hashlib.sha256(must("image", "inspect", "--format", "{{.Id}}", base).encode())
+    identity = [must("image", "inspect", "--format", "{{.Id}}", base), *packages]
+    content = hashlib.sha256("\0".join(identity).encode())
     for path in sorted(path for path in context.rglob("*") if path.is_file()):
         executable = path.stat().st_mode & 0o111
         content.update(f"{path.relative_to(context)}\0{executable}\0".encode() + path.read_bytes())
     return content.hexdigest()[:12]
 
 
-def image() -> str:
-    """The name of the hosts' image, which is built when its content is new."""
-    base = base_image()
-    context = build_context()
-    name = f"localhost/celeryops-host:{digest(base, context)}"
+def image(suite: str, *packages: str) -> str:
+    """The name of the image of a host, which is built when its content is new."""
+    base = base_image(suite)
+    context = build_context(suite)
+    name = f"localhost/celeryops-host:{suite}-{digest(base, packages, context)}"
     if not has_image(name):
         log(f"Building {name} on {base}")
         options = ["--quiet", "--tag", name, "--build-arg", f"BASE={base}"]
+        options += ["--build-arg", f"PACKAGES={' '.join(packages)}"]
         stream("build", *options, "--file", str(context / "Containerfile"), str(context))
     return name
 
@@ -178,50 +213,110 @@ def public_key() -> str:
     return key.with_suffix(".pub").read_text()
 
 
-def boot(host: str, name: str, network: str, image_name: str) -> None:
-    """Start one container and wait until its systemd says that the host is up."""
+def start(host: Host, network: str, image_name: str) -> None:
+    """Start one container and wait until it is up, as its systemd says."""
     downloads = CACHE / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
-    run("rm", "--force", name)
-    options = [*ENGINE_OPTIONS[engine()], *(f"--cap-add={capability}" for capability in CAPABILITIES)]
-    options += ["--cgroupns=private", "--hostname", host, "--network", network, "--network-alias", host]
+    run("rm", "--force", host.name)
+    options = ["--name", host.name, "--hostname", host.host]
+    options += ["--network", network, f"--ip={host.address}", f"--network-alias={host.host}"]
+    options += ["--label", f"{LABEL}={json.dumps(asdict(replace(host, network=network)))}"]
     options += ["--volume", f"{downloads}:{machine.DOWNLOADS}"]
-    must("run", "--detach", "--name", name, *options, image_name)
+    for tool in host.tools:
+        options += ["--volume", f"{tool_path(tool)}:/usr/local/bin/{tool}:ro"]
+    if host.init == "systemd":
+        options += ["--cgroupns=private", *SYSTEMD_OPTIONS[engine()]]
+        options += [f"--cap-add={capability}" for capability in CAPABILITIES]
+    elif engine() == "podman":
+        options += ["--systemd=false"]
+    must("run", "--detach", *options, image_name, "/usr/local/sbin/start-init", host.init)
     until = time.monotonic() + BOOT_SECONDS
-    state = ""
-    while state != "running":
+    while not (state := state_of(host)).endswith("running"):
         if time.monotonic() > until:
-            why = run("exec", name, "systemctl", "--failed", "--no-legend").stdout or run("logs", name).stdout
-            sys.exit(f"{name} is {state or 'without systemd'} {BOOT_SECONDS} s after its start:\n{why}")
+            why = run("exec", host.name, "systemctl", "--failed", "--no-legend").stdout
+            sys.exit(
+                f"{host.name} is {state or 'not up'} {BOOT_SECONDS} s after its start:\n"
+                f"{why or run('logs', host.name).stdout}"
+            )
         time.sleep(0.2)
-        state = run("exec", name, "systemctl", "is-system-running").stdout.strip()
     put = 'install -d -m 700 /root/.ssh && printf %s "$1" > /root/.ssh/authorized_keys'
-    must("exec", name, "sh", "-c", put, "sh", public_key())
+    must("exec", host.name, "sh", "-c", put, "sh", public_key())
 
 
-def up(network: str, hosts: dict[str, str]) -> None:
+def state_of(host: Host) -> str:
+    """`running` when the host is up."""
+    if host.init == "systemd":
+        return run("exec", host.name, "systemctl", "is-system-running").stdout.strip()
+    return run("container", "inspect", "--format", "{{.State.Status}}", host.name).stdout.strip()
+
+
+def tool_path(tool: str) -> str:
+    """A program beside the Python that runs this: of the tests' virtualenv."""
+    path = Path(sys.prefix, "bin", tool)
+    if not path.exists():
+        sys.exit(
+            f"molecule_tools names {tool}, but {path} does not exist; run this with the tests' virtualenv."
+        )
+    return str(path)
+
+
+def up(network: str, subnet: str, hosts: list[Host]) -> None:
     """Start all hosts at once."""
-    image_name = image()
+    images = {kind: image(*kind) for kind in sorted({(host.suite, *sorted(host.packages)) for host in hosts})}
     public_key()
     if run("network", "inspect", network).returncode:
-        must("network", "create", network)
+        must("network", "create", f"--subnet={subnet}", network)
     with ThreadPoolExecutor(max_workers=8) as pool:
-        for booted in [pool.submit(boot, host, name, network, image_name) for host, name in hosts.items()]:
-            booted.result()
+        kinds = [(host, (host.suite, *sorted(host.packages))) for host in hosts]
+        for started in [pool.submit(start, host, network, images[kind]) for host, kind in kinds]:
+            started.result()
 
 
 def down(network: str, names: list[str]) -> None:
     """Remove containers and network; what is not there is no fault."""
     at_once = ["--time", "0"] if engine() == "podman" else []
     for name in names:
+        cut_mark(name).unlink(missing_ok=True)
         if run("container", "inspect", name).returncode == 0:
             must("rm", "--force", *at_once, "--volumes", name)
     if run("network", "inspect", network).returncode == 0:
         must("network", "rm", network)
 
 
+def cut_mark(name: str) -> Path:
+    """A file that exists while Ansible is kept from a container."""
+    return CACHE / "cut" / name
+
+
+def cut(what: str, name: str) -> None:
+    """Take the container off its network; or end its ssh sessions, as a lost line does, and refuse new."""
+    if what == "network":
+        must("network", "disconnect", label(name).network, name)
+        return
+    cut_mark(name).parent.mkdir(parents=True, exist_ok=True)
+    cut_mark(name).touch()
+    run("exec", name, "pkill", "-KILL", "^sshd")
+
+
+def mend(what: str, name: str) -> None:
+    if what == "network":
+        host = label(name)
+        options = [f"--ip={host.address}", f"--alias={host.host}"]
+        must("network", "connect", *options, host.network, name)
+        return
+    cut_mark(name).unlink(missing_ok=True)
+
+
+def label(name: str) -> Host:
+    """What the container was started as."""
+    template = f'{{{{index .Config.Labels "{LABEL}"}}}}'
+    return Host(**json.loads(must("container", "inspect", "--format", template, name)))
+
+
 def connect(name: str) -> None:
     """Become an sshd in the container, on this process's standard input and output."""
+    if cut_mark(name).exists():
+        sys.exit(f"{name} is cut off")
     options = ["UseDNS=no", "UsePAM=no", *machine.session_environment()]
     words = [engine(), "exec", "--interactive", name, "/usr/sbin/sshd", "-i"]
     for option in options:
@@ -230,12 +325,14 @@ def connect(name: str) -> None:
 
 
 def main(verb: str = "", *words: str) -> None:
-    if verb == "image" and not words:
-        print(image())
-    elif verb == "up" and len(words) > 1:
-        up(words[0], dict(word.split("=", 1) for word in words[1:]))
+    if verb == "image" and words:
+        print(image(*words))
+    elif verb == "up" and len(words) == 3:
+        up(words[0], words[1], [Host(**host) for host in json.loads(words[2])])
     elif verb == "connect" and len(words) == 1:
         connect(words[0])
+    elif verb in ("cut", "mend") and len(words) == 2 and words[0] in ("network", "ssh"):
+        {"cut": cut, "mend": mend}[verb](*words)
     elif verb == "down" and words:
         down(words[0], list(words[1:]))
     else:
