@@ -111,6 +111,9 @@ def fleet_report(
     nobody = ["No worker node keeps a record: none runs, or Redis cannot be reached."]
     lines += _columns(rows) if len(rows) > 1 else nobody
     lines.append("")
+    queues = _queues(info.get("nodes", []))
+    if queues:
+        lines += [*_columns([("QUEUE", "CONSUMERS"), *queues]), ""]
     for beat in info.get("beats", []):
         lines.append(f"beat     on {beat.get('host')}, pid {beat.get('pid')}, release {beat.get('release')}")
     if not info.get("beats"):
@@ -124,6 +127,19 @@ def fleet_report(
         lines += ["", "Try next:"]
         lines += [f"  {line}" for line in _columns([(hint["command"], hint["shows"]) for hint in hints])]
     return "\n".join(lines)
+
+
+def _queues(records: Iterable[Record]) -> list[tuple[str, str]]:
+    """Each queue with the pools that consume it now, and their hosts."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for record in records:
+        for queue in record.get("queues") or []:
+            hosts = found.setdefault(queue, {}).setdefault(str(record.get("pool", "?")), set())
+            hosts.add(str(record.get("host", "?")))
+    return [
+        (queue, "; ".join(f"{pool} on {', '.join(sorted(hosts))}" for pool, hosts in sorted(pools.items())))
+        for queue, pools in sorted(found.items())
+    ]
 
 
 def _processes(record: Record) -> str:

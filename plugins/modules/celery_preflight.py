@@ -15,6 +15,7 @@ description:
   - Changes nothing and leaves nothing behind. That a folder can be written is tried with a file that never
     has a name.
   - What the fleet itself runs on the host, from an earlier deploy, is no problem.
+  - Its clock is read on both sides, so that a playbook can compare the clocks of all hosts.
   - The broker is judged by C(python -m celeryops broker), which needs the release.
 options:
   fleet:
@@ -216,6 +217,13 @@ paths:
   type: list
   elements: dict
   sample: [{path: /opt/celery/shop, base: /opt, free: 84000000000, inodes: 5000000}]
+clock:
+  description:
+    - The host's clock, in seconds since 1970, when the look began and ended.
+    - How far it is ahead of the controller's, and how far off that may be. A negative one is behind.
+  returned: always
+  type: dict
+  sample: {began: 1790000000.1, ended: 1790000000.9, ahead: 0.02, uncertainty: 0.15}
 systemd:
   description: The version of systemd; 0 where it was not asked for or is not there.
   returned: always
@@ -224,6 +232,7 @@ systemd:
 """
 
 import dataclasses
+import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -383,12 +392,14 @@ class Preflight:
 
 
 def main() -> None:
+    began = time.time()
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     look = Preflight(module.params)
     try:
         look.look()
     except (ProcessError, UnitError) as error:
         module.fail_json(msg=str(error))
+    look.facts["clock"] = {"began": began, "ended": time.time()}
     problems = [dataclasses.asdict(one) for one in look.problems]
     if problems:
         listed = "\n".join(f"- {one}" for one in look.problems)

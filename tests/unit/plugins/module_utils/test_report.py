@@ -75,6 +75,12 @@ def test_the_report_shows_every_node_beat_and_flower():
     assert lines[3].split()[:6] == ["default-1@h1", "h1", "7", "default", "celery,mail", "1"]
     assert "1 of 1..4" in lines[3]
     assert lines[4].startswith("ml-1@h1")
+    assert lines[6:10] == [
+        "QUEUE   CONSUMERS",
+        "celery  default on h1",
+        "mail    default on h1",
+        "ml      ml on h1",
+    ]
     assert "beat     on h1, pid 9, release r1" in lines
     assert "Flower   http://127.0.0.1:5555  user admin, password in /etc/x" in lines
     assert lines[-1] == "PROBLEM  ml-1@h1 does not answer"
