@@ -26,7 +26,7 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         result = super().run(tmp, variables)
         arguments = dict(self._task.args)
-        if arguments.get("state", "active") == "absent":
+        if arguments.get("state") in ("found", "absent"):
             result.update(self._module(arguments, variables))
             return result
         try:

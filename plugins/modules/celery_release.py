@@ -27,12 +27,13 @@ options:
       - V(built) means the release and the runtime stand there and the application imports.
       - V(prepared) means its one-time steps have run, too.
       - V(active) means C(current) points at it, and old releases are gone.
+      - V(found) reads which release is active, changes nothing, and fails when none is.
       - V(absent) removes O(version), or all releases and runtimes when none is named.
     type: str
-    choices: [built, prepared, active, absent]
+    choices: [built, prepared, active, found, absent]
     default: active
   source:
-    description: Where the application comes from. Needed unless O(state=absent).
+    description: Where the application comes from. Needed unless O(state=found) or O(state=absent).
     type: dict
     suboptions:
       type:
@@ -295,7 +296,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeryops.fleet.plugins.module_utils.files import FilesError
 from ansible_collections.celeryops.fleet.plugins.module_utils.release.archive import ArchiveError
-from ansible_collections.celeryops.fleet.plugins.module_utils.release.deployment import deploy, remove
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.deployment import deploy, found, remove
 from ansible_collections.celeryops.fleet.plugins.module_utils.release.rules import ReleaseError
 
 
@@ -311,7 +312,11 @@ def argument_spec() -> dict[str, t.Any]:
         source[name] = {"type": "list", "elements": "str"}
     return {
         "opt_dir": {"type": "path", "required": True},
-        "state": {"type": "str", "choices": ["built", "prepared", "active", "absent"], "default": "active"},
+        "state": {
+            "type": "str",
+            "choices": ["built", "prepared", "active", "found", "absent"],
+            "default": "active",
+        },
         "source": {"type": "dict", "options": source},
         "version": {"type": "str", "default": ""},
         "app": {"type": "str", "default": ""},
@@ -354,6 +359,8 @@ def main() -> None:
     try:
         if module.params["state"] == "absent":
             result = remove(module.params, module.check_mode)
+        elif module.params["state"] == "found":
+            result = found(module.params)
         else:
             result = deploy(module.params, module.check_mode, module.warn)
     except (ReleaseError, ArchiveError, FilesError) as error:

@@ -30,14 +30,30 @@ def tree(root: Path) -> dict[str, str]:
     return found
 
 
+# What Ansible adds to an answer.
+HISTORY = {"invocation", "warnings", "diff"}
+
+
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_a_folder_becomes_the_active_release_once(host: Any, installer: str) -> None:
     if installer == "uv" and not host.uv:
         pytest.skip("uv is not installed here")
     secret = {"secrets": {"TOKEN": "never-shown-anywhere"}, "installer": installer}
-    predicted, built, active, again = host.play(
-        {"check": True, **secret}, {"state": "built", **secret}, secret, secret
+    none, predicted, built, active, again, found = host.play(
+        {"state": "found"},
+        {"check": True, **secret},
+        {"state": "built", **secret},
+        secret,
+        secret,
+        {"state": "found"},
     )
+    assert none["failed"]
+    assert "no release is active" in none["msg"]
+    # Who does not build it must describe it with the same words, or processes would be restarted.
+    assert {key: found[key] for key in again.keys() & found.keys() - HISTORY} == {
+        key: again[key] for key in again.keys() & found.keys() - HISTORY
+    }
+    assert again.keys() - found.keys() <= {"warnings", "check"}
     assert predicted["changed"]
     assert predicted["activated"]
     version = predicted["version"]

@@ -279,12 +279,7 @@ class Deployment:
 
     @property
     def chdir(self) -> str:
-        if self.source.get("chdir"):
-            return t.cast(str, self.source["chdir"])
-        inside = self.source.get("subfolder", "")
-        if self.source["type"] == "package" and "path" in self.source:
-            inside = release.PACKAGE_FOLDER
-        return os.path.normpath(os.path.join(self.path, "src", inside))
+        return _chdir(self.source, self.path)
 
     @property
     def programs_dir(self) -> str:
@@ -376,6 +371,16 @@ class Deployment:
         return answer
 
 
+def _chdir(source: t.Mapping[str, t.Any], path: str) -> str:
+    """The folder to run in, of a release from this source below this path."""
+    if source.get("chdir"):
+        return t.cast(str, source["chdir"])
+    inside = source.get("subfolder", "")
+    if source["type"] == "package" and "path" in source:
+        inside = release.PACKAGE_FOLDER
+    return os.path.normpath(os.path.join(path, "src", inside))
+
+
 def _as_lines(facts: t.Mapping[str, str]) -> str:
     return "".join(f"{key}: {value}".rstrip() + "\n" for key, value in sorted(facts.items()))
 
@@ -431,6 +436,46 @@ def remove(params: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
         "version": version,
         "pruned": [os.path.basename(path) for path in found],
         "diff": {"before": "".join(f"{path}\n" for path in found), "after": ""},
+    }
+
+
+def found(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The release that is active, as the run that activated it described it. Writes nothing."""
+    layout = release_store.Layout(params["opt_dir"])
+    version = release_store.current_version(layout)
+    path = layout.release(version)
+    record = release_store.read_record(path) if version else {}
+    if not record:
+        raise ReleaseError(
+            f"no release is active on this host ({layout.current}), and this run builds none: deploy without "
+            "--tags first, or add the tag app"
+        )
+    runtime_hash = record["runtime_hash"]
+    if not os.path.isdir(layout.runtime(runtime_hash)):
+        raise ReleaseError(
+            f"the runtime of the active release is not there ({layout.runtime(runtime_hash)}), and this run "
+            "installs none: deploy without --tags, or add the tag app"
+        )
+    bin_dir = os.path.join(path, "bin")
+    return {
+        "changed": False,
+        "version": version,
+        "path": path,
+        "bin_dir": bin_dir,
+        "python": os.path.join(bin_dir, "python"),
+        "programs_dir": release_build.programs_dir(record["source"], path),
+        "chdir": _chdir(record["source"], path),
+        "celery_version": record["celery_version"],
+        "python_version": record["python_version"],
+        "runtime_path": layout.runtime(runtime_hash),
+        "runtime_hash": runtime_hash,
+        "current": version,
+        "built": False,
+        "activated": False,
+        "steps_run": [],
+        "pruned": [],
+        "pending": [],
+        "log": layout.log(version),
     }
 
 
