@@ -30,6 +30,8 @@ _OWN_SETTINGS = {
 #: The oldest release of each system that a system-wide fleet is tested on. RedHat stands for every EL.
 _SYSTEMS: dict[str, tuple[int, ...]] = {"Debian": (12,), "Ubuntu": (22, 4), "Fedora": (0,), "RedHat": (9,)}
 _NOT_EL = ("Fedora", "Amazon")
+#: What the example of a vault file in inventories/ has in place of each secret.
+_PLACEHOLDER = "CHANGE-ME"
 DIRECTORIES = ("opt_dir", "etc_dir", "state_dir", "log_dir", "run_dir")
 
 
@@ -76,11 +78,12 @@ def _system(fleet: Mapping[str, Any]) -> list[str]:
 def _empty_secrets(secrets: Any) -> list[str]:
     if not isinstance(secrets, Mapping):
         return []
+    found = {"": "is empty", _PLACEHOLDER: f"is still {_PLACEHOLDER}, as in the example"}
     return [
-        f"celery_secrets[{str(name)!r}] is empty, so whatever it protects would lie open. Give it a value "
+        f"celery_secrets[{str(name)!r}] {found[value]}, so what it protects would lie open. Give it a value "
         "in an encrypted file (ansible-vault), or name it in celery_generated_secrets instead."
         for name, value in secrets.items()
-        if value == ""
+        if value in ("", _PLACEHOLDER)
     ]
 
 
@@ -184,6 +187,9 @@ def _urls(fleet: Mapping[str, Any]) -> list[str]:
         # Not the whole URL: it may hold a password.
         found = f"begins with {scheme}://" if given else "has no scheme"
         return [f"celery_broker_url {found}, and the fleet needs Redis. Use one of {', '.join(_SCHEMES)}."]
+    if f":{_PLACEHOLDER}@" in str(url):
+        remedy = "Put a password of your own into the encrypted file (ansible-vault)"
+        return [f"celery_broker_url has the password {_PLACEHOLDER}: anybody can guess it. {remedy}."]
     if re.search(r"[\s\x00-\x1f]", str(url)):
         return ["celery_broker_url holds a space or line break. Write such characters of a password as %20."]
     return []

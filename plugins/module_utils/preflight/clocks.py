@@ -42,7 +42,7 @@ def clock_problems(clocks: Mapping[str, Mapping[str, float]], tolerance: float) 
     more = f", and {len(astray) - NAMED} more" if len(astray) > NAMED else ""
     problem = (
         f"The clocks of the hosts are at least {apart:.1f} s apart, and celery_clock_tolerance is "
-        f"{tolerance:g} s. Against the controller's clock: {named}{more}. Countdowns, expiry times, schedules "
+        f"{tolerance:g} s. Against the controller's clock: {named}{more}. Countdowns, expiries, schedules "
         "and the order of logs are wrong between such hosts. Set their clocks by NTP (timedatectl set-ntp "
         "true), then deploy again."
     )

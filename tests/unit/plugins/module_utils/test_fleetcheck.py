@@ -77,6 +77,8 @@ def test_sound_variables_have_no_problem(fleet: dict[str, Any]) -> None:
         (SYSTEM, {"writable_paths": ["media"]}, ["celery_writable_paths", "absolute"]),
         (SYSTEM, {"state_dir": "/var lib"}, ["celery_state_dir"]),
         (SYSTEM, {"secrets": {"A": ""}}, ["celery_secrets['A'] is empty", "vault"]),
+        (SYSTEM, {"secrets": {"A": "CHANGE-ME"}}, ["celery_secrets['A'] is still CHANGE-ME"]),
+        (SYSTEM, {"broker_url": "redis://:CHANGE-ME@redis1/0"}, ["celery_broker_url", "guess"]),
         (SYSTEM, {"routes": [{"task": "a"}]}, ["celery_routes[0]: queue"]),
         (SYSTEM, {"clock_tolerance": 5}, ["celery_clock_tolerance = 5", "unit"]),
         (SYSTEM, {"clock_tolerance": "0s"}, ["celery_clock_tolerance"]),
