@@ -53,13 +53,19 @@ def beat_problems(beat: Mapping[str, Any]) -> list[str]:
     """Every reason why these variables cannot work, as sentences.
 
     Args:
-        beat: the role's variables without `celery_beat_`, and `hosts`, the names of the inventory.
+        beat: the role's variables without `celery_beat_`, and `hosts`, the hosts that may run it.
     """
     problems = []
-    if beat.get("host") not in beat.get("hosts", ()):
+    host, hosts = beat.get("host"), list(beat.get("hosts") or [])
+    if not isinstance(host, str):
         problems.append(
-            f"celery_beat_host = {_show(beat.get('host'))} is no host of the inventory: no beat would run. "
-            "Write one as the inventory names it."
+            f"celery_beat_host = {_show(host)} does not name exactly one host. Two beats would send every "
+            "scheduled task twice, none would send none. Write the one host as the inventory names it."
+        )
+    elif host not in hosts:
+        problems.append(
+            f"celery_beat_host = {_show(host)} is none of the hosts that may run it, {', '.join(hosts)}: no "
+            "beat would run. Write one of them, or put the host into the inventory's group of beat."
         )
     scheduler = beat.get("scheduler")
     if scheduler and not (isinstance(scheduler, str) and _SCHEDULER.match(scheduler)):

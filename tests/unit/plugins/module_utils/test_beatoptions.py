@@ -49,8 +49,13 @@ def test_sound_variables(more: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "key, value, says",
     [
-        ("host", "wroker1", 'celery_beat_host = "wroker1" is no host of the inventory'),
-        ("host", None, "celery_beat_host = null is no host"),
+        (
+            "host",
+            "wroker1",
+            'celery_beat_host = "wroker1" is none of the hosts that may run it, worker1, worker2',
+        ),
+        ("host", ["worker1", "worker2"], "does not name exactly one host. Two beats would"),
+        ("host", None, "celery_beat_host = null does not name exactly one host"),
         ("scheduler", "rm -rf /", "celery_beat_scheduler"),
         ("scheduler", "a..b", "celery_beat_scheduler"),
         ("max_interval", "20", "has no unit"),
