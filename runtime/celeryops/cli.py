@@ -270,3 +270,16 @@ def main_detach(pidfile: str, logfile: str, chdir: str | None, argv: tuple[str, 
         answer({"pid": detach(argv, pidfile, logfile, chdir)})
     except DetachError as exc:
         raise click.ClickException(str(exc)) from exc
+
+
+@main.command("move")
+@speaks_plainly
+def main_move() -> None:
+    """Take the fleet's queues and books to another Redis, prefix or name; asked in JSON on stdin."""
+    from celeryops.move import move
+    from celeryops.mover import MoveError
+
+    try:
+        answer(move(json.load(sys.stdin)))
+    except MoveError as exc:
+        raise click.ClickException(str(exc)) from exc
