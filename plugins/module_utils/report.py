@@ -41,9 +41,13 @@ def missing_nodes(expected: Iterable[Node], records: Sequence[Record]) -> list[s
     return problems
 
 
-def beat_problems(wanted: int, beats: Sequence[Record]) -> list[str]:
-    """Say why the number of beats in the records is not the wanted one (0 or 1); empty when it is."""
-    if len(beats) == wanted:
+def beat_problems(wanted: int, beats: Sequence[Record], seen: bool = True) -> list[str]:
+    """Say why the number of beats in the records is not the wanted one (0 or 1); empty when it is.
+
+    Args:
+        seen: whether this run saw beat's host. If not, beat may be missing, yet not be too many.
+    """
+    if len(beats) == wanted or (not beats and not seen):
         return []
     if not beats:
         verdict = (
@@ -59,19 +63,38 @@ def beat_problems(wanted: int, beats: Sequence[Record]) -> list[str]:
     return [verdict]
 
 
+def lost_problems(lost: Sequence[str]) -> list[str]:
+    """Name the hosts that did not get through the run. What runs on them is nobody's to judge."""
+    if not lost:
+        return []
+    verdict = (
+        f"Lost on the way, for the reason given above: {', '.join(lost)}. What runs there was not judged, and "
+        "may be older. The other hosts are finished. Repair what is wrong, then deploy again."
+    )
+    return [verdict]
+
+
 def proof_problems(
-    info: Mapping[str, Any], expected: Iterable[Node], beats: int, canary: Mapping[str, Any]
+    info: Mapping[str, Any],
+    expected: Iterable[Node],
+    beats: int,
+    canary: Mapping[str, Any],
+    lost: Sequence[str] = (),
+    beat_seen: bool = True,
 ) -> list[str]:
     """Collect everything that speaks against a finished deploy, one sentence each; empty is the proof.
 
     Args:
         info: what ``celery_info`` returned: ``nodes`` and ``beats`` are lists of records.
-        expected: the specs of all nodes that the inventory asks for, over all hosts.
+        expected: the specs of all nodes that should run, over all hosts that the run saw to its end.
         beats: how many beats the inventory asks for, 0 or 1.
         canary: the answer of ``fleet canary``: ``queues`` maps a queue to ``{"ok": bool, ...}``.
+        lost: hosts that failed or could not be reached on the way.
+        beat_seen: whether beat's host is one of those that the run saw.
     """
-    problems = missing_nodes(expected, info.get("nodes", []))
-    problems += beat_problems(beats, info.get("beats", []))
+    problems = lost_problems(lost)
+    problems += missing_nodes(expected, info.get("nodes", []))
+    problems += beat_problems(beats, info.get("beats", []), beat_seen)
     problems += [
         f"The canary task in queue {queue} has not come back: {answer.get('error', 'no reason given')}."
         for queue, answer in canary.get("queues", {}).items()
@@ -81,7 +104,11 @@ def proof_problems(
 
 
 def fleet_report(
-    info: Mapping[str, Any], flower: Mapping[str, Any] | None = None, hints: Sequence[Mapping[str, str]] = ()
+    info: Mapping[str, Any],
+    flower: Mapping[str, Any] | None = None,
+    hints: Sequence[Mapping[str, str]] = (),
+    hidden: Sequence[str] = (),
+    lost: Sequence[str] = (),
 ) -> str:
     """Render the table of what runs where.
 
@@ -89,6 +116,8 @@ def fleet_report(
         info: what ``celery_info`` returned.
         flower: ``url``, ``user`` and ``password_file``, or nothing where no Flower runs.
         hints: what to try next, each a ``command`` and what it ``shows``.
+        hidden: hosts of the inventory that the run was not to touch. Their nodes keep records and are shown.
+        lost: hosts that failed or could not be reached on the way.
 
     Returns:
         Lines of text without trailing spaces, ready to print.
@@ -122,6 +151,10 @@ def fleet_report(
         place = f"in {flower['password_file']}" if flower["password_file"] else "as the inventory gives it"
         login = f"user {flower['user']}, password {place}" if flower["user"] else "no login"
         lines.append(f"Flower   {flower['url']}  {login}")
+    if hidden:
+        lines.append(f"hidden   {', '.join(hidden)}: left out by --limit, and as before")
+    if lost:
+        lines.append(f"LOST     {', '.join(lost)}: not finished, see the error above")
     lines += [f"PROBLEM  {problem}" for problem in info.get("problems", [])]
     if hints:
         lines += ["", "Try next:"]

@@ -45,6 +45,21 @@ def test_a_wrong_number_of_beats_is_named(wanted, beats, says):
     assert says in problem
 
 
+def test_a_beat_on_a_host_that_was_left_out_may_be_anywhere_but_not_twice():
+    assert report.beat_problems(1, [], seen=False) == []
+    (problem,) = report.beat_problems(1, [BEAT, dict(BEAT, host="h2")], seen=False)
+    assert "2 beats run" in problem
+
+
+def test_hosts_that_were_lost_are_named_and_their_nodes_not_judged():
+    info = {"nodes": [node("default-1@h1")], "beats": []}
+    (problem,) = report.proof_problems(info, WANTED, 1, ANSWERED, lost=["h2", "h3"], beat_seen=False)
+    assert "h2, h3" in problem
+    shown = report.fleet_report(info, hidden=["h4"], lost=["h2"])
+    assert "hidden   h4" in shown
+    assert "LOST     h2" in shown
+
+
 def test_a_queue_without_an_answer_is_named():
     info = {"nodes": [node("default-1@h1")], "beats": [BEAT]}
     answers = {"queues": {"celery": {"ok": True}, "ml": {"ok": False, "error": "no answer"}}}
