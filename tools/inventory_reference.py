@@ -25,7 +25,7 @@ HEAD = """\
 # Inventory reference
 
 Made by `tools/inventory_reference.py` from the roles' argument specifications; edit those, not this page.
-How to write an inventory is told in [Describe a fleet](describe-a-fleet.md).
+How to write an inventory is told in [Quick start](quick-start.md#your-own-application).
 
 | Group | Its hosts |
 | --- | --- |

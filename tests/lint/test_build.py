@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 SHIPPED = ("deploy.yml", "examples", "inventories", "playbooks", "plugins", "roles", "runtime/celeryops")
 NOT_SHIPPED = (
@@ -59,3 +60,8 @@ def test_installed_playbook_passes_the_syntax_check(playbook: str, installed: Pa
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(installed)}
     done = subprocess.run(command, cwd=installed, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_runtime_bears_the_collections_version(root: Path) -> None:
+    collection = yaml.safe_load((root / "galaxy.yml").read_text())["version"]
+    assert f'__version__ = "{collection}"' in (root / "runtime/celeryops/__init__.py").read_text()
