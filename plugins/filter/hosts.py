@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-def host_places(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]], fleet: str) -> list[dict[str, str]]:
+def host_places(
+    hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]], fleet: str
+) -> list[dict[str, str]]:
     """Where each host is: its machine, and the fleet's folder of releases on it."""
     return [_place(str(host), hostvars[host], fleet) for host in hosts]
 

@@ -13,8 +13,8 @@ short_description: Keep the book of the hosts that a fleet is on
 description:
   - The book is a hash in the broker's database, C(celeryops:FLEET:hosts). It says which roles of the fleet
     are on which host, by the host's inventory name.
-  - An inventory alone cannot tell that a host has left a group. The book can, so a deploy knows what to remove
-    where, and which hosts nobody looks after any more.
+  - An inventory alone cannot tell that a host has left a group. The book can, so a deploy knows what to
+    remove where, and which hosts nobody looks after any more.
   - Speaks to Redis by itself, and needs no release on the host.
 options:
   fleet:
@@ -81,6 +81,12 @@ options:
         type: list
         elements: str
         default: []
+  besides:
+    description:
+      - What is on hosts besides what the book says, as lists of hosts by role like O(roles).
+      - For a fleet that was deployed before there was a book, or whose broker does not answer.
+    type: dict
+    default: {}
   inventory:
     description: All hosts of the inventory. One that the book names beside these is refused.
     type: list
@@ -119,6 +125,12 @@ options:
     type: list
     elements: str
     default: []
+  purge:
+    description:
+      - Whether everything else that the fleet keeps about itself in the broker goes as well, when V(settled)
+        has left no host in the book. Queues and results stay.
+    type: bool
+    default: false
   refuse:
     description: Whether the module fails when the book does not go with the inventory.
     type: bool
@@ -231,7 +243,8 @@ def argument_spec() -> dict[str, Any]:
         "master_name": {"type": "str", "default": ""},
         "sentinel_password": {"type": "str", "no_log": True},
         "state": {"type": "str", "choices": ["read", "joined", "settled"], "default": "read"},
-        "roles": {"type": "dict", "default": {}, "options": {role: names for role in hostbook.ROLES}},
+        "roles": {"type": "dict", "default": {}, "options": dict.fromkeys(hostbook.ROLES, names)},
+        "besides": {"type": "dict", "default": {}},
         "inventory": names,
         "visible": names,
         "settled": names,
@@ -246,6 +259,7 @@ def argument_spec() -> dict[str, Any]:
             },
         },
         "forget": names,
+        "purge": {"type": "bool", "default": False},
         "refuse": {"type": "bool", "default": True},
         "must_answer": {"type": "bool", "default": True},
     }
@@ -257,7 +271,12 @@ class Hosts:
     def __init__(self, params: dict[str, Any]) -> None:
         self.params = params
         self.wanted = hostbook.members({role: names or [] for role, names in params["roles"].items()})
-        self.places = {one["host"]: hostbook.Place(one["machine"], one["opt_dir"]) for one in params["places"]}
+        self.places = {
+            one["host"]: hostbook.Place(one["machine"], one["opt_dir"]) for one in params["places"]
+        }
+        self.besides = {
+            host: hostbook.Entry(roles) for host, roles in hostbook.members(params["besides"]).items()
+        }
         self.stores: list[tuple[Store, hostbook.Book]] = []
 
     def open(self, url: str) -> None:
@@ -302,6 +321,8 @@ class Hosts:
                 store.write(old, new)
             elif self.params["state"] == "settled":
                 store.write(old, {host: new[host] for host in old if host in new})
+            if self.params["purge"] and not new:
+                store.purge()
 
 
 def main() -> None:
@@ -315,8 +336,8 @@ def main() -> None:
         reason = str(error)
     if reason and params["must_answer"]:
         module.fail_json(
-            msg=f"The book of the fleet {params['fleet']} cannot be opened, for its broker cannot be used. {reason}. "
-            "See that this Redis runs, and that celery_broker_url has its address and password."
+            msg=f"The book of the fleet {params['fleet']} cannot be opened, for its broker cannot be used. "
+            f"{reason}. See that this Redis runs, and that celery_broker_url has its address and password."
         )
     for url in params["former_brokers"]:
         if url and url != params["broker"]:
@@ -326,12 +347,12 @@ def main() -> None:
                 module.warn(f"The fleet's former Redis was not read. {error}")
     try:
         before = {} if reason else hosts.stores[0][1]
-        book = hostbook.merged([book for unused, book in hosts.stores])
+        book = hostbook.merged([book for unused, book in hosts.stores] + [hosts.besides])
         found = hosts.problems(book) if params["refuse"] else []
         if found:
             listed = "\n".join(f"- {one}" for one in found)
             module.fail_json(
-                msg=f"The fleet {params['fleet']} cannot be deployed like this; nothing was changed:\n{listed}",
+                msg=f"The fleet {params['fleet']} cannot be deployed like this:\n{listed}",
                 problems=found,
             )
         new = hosts.after(book)

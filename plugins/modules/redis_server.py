@@ -127,6 +127,14 @@ options:
     description: Whether O(state=absent) removes O(data_dir) too.
     type: bool
     default: false
+  fleet:
+    description:
+      - With O(state=absent), the Celery fleet that leaves the server.
+      - A server that holds another fleet's book of hosts, or records of its processes, stays as it is.
+      - A service that holds nothing at all but what this fleet keeps about itself is stopped and no longer
+        starts with the host.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -176,6 +184,12 @@ changed_settings:
   elements: str
   returned: always
   sample: [maxmemory]
+others:
+  description: The other fleets on the server, for which it stays as it is.
+  type: list
+  elements: str
+  returned: state is absent
+  sample: [blog (database 1)]
 name:
   description: What runs, C(Redis) or C(Valkey). Empty when that is not known before an installation.
   type: str
@@ -240,6 +254,7 @@ def main() -> None:
             "start_timeout": {"type": "int", "default": 60},
             "stop_timeout": {"type": "int", "default": 60},
             "remove_data": {"type": "bool", "default": False},
+            "fleet": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
         required_by={"service": ["main_config"]},

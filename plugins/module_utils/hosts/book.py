@@ -4,14 +4,14 @@
 
     celeryops:<fleet>:hosts    hash, inventory name -> {"roles": [role], "machine": id, "opt_dir": path}
 
-A role is entered before anything of it is put on a host, and struck out after the last of it was removed there.
-So a run that broke off leaves a book that names too much, never too little.
+A role is entered before anything of it is put on a host, and struck out after the last of it was removed
+there. So a run that broke off leaves a book that names too much, never too little.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any, Collection, Dict, List, Mapping, NamedTuple
+from typing import Collection, Dict, Mapping, NamedTuple
 
 REDIS = "redis"
 WORKER = "worker"
@@ -19,6 +19,8 @@ BEAT = "beat"
 STANDBY = "standby"
 """A host on which beat could run and does not: it has the release, and a masked unit."""
 FLOWER = "flower"
+_OTHER = "another celery_app_name, or another database in celery_broker_url"
+
 ROLES = (REDIS, WORKER, BEAT, STANDBY, FLOWER)
 
 
@@ -86,9 +88,9 @@ def merged(books: Collection[Book]) -> Book:
 class Judgement(NamedTuple):
     """What the book, held against the inventory, asks for."""
 
-    leaving: Dict[str, List[str]]
+    leaving: dict[str, list[str]]
     """host -> the roles it has by the book and not by the inventory, for hosts of the inventory."""
-    lost: Dict[str, List[str]]
+    lost: dict[str, list[str]]
     """host -> roles, for hosts that the inventory does not name."""
 
 
@@ -120,24 +122,24 @@ def problems(
     alive: Collection[str] = (),
     forget: Collection[str] = (),
 ) -> list[str]:
-    """Every reason not to touch anything, as sentences. alive: the hosts whose processes report themselves."""
+    """Every reason not to touch anything, as sentences. alive: hosts whose processes report themselves."""
     found = []
     if judgement.lost:
         names = json.dumps(sorted(judgement.lost))
         found.append(
-            f"By its book in Redis the fleet {fleet} is also on {_listed(judgement.lost)}, which this inventory "
-            "does not name. Either another inventory deploys a fleet of the same name to the same Redis: give "
-            "this one another celery_app_name, or another database in celery_broker_url. Or the host was dropped "
-            "while the fleet is still on it: put it back into the inventory, outside the groups, and deploy, which "
-            "removes the fleet from it. Or it is gone for good: say so once with "
+            f"By its book in Redis the fleet {fleet} is also on {_listed(judgement.lost)}, which this "
+            "inventory does not name. Either another inventory deploys a fleet of the same name to the same "
+            f"Redis: give this one {_OTHER}. Or the host was dropped while the fleet is still on it: put it "
+            "back into the inventory, outside the groups, and deploy, which removes the fleet from it. Or it is "
+            "gone for good: say so once with "
             f"-e '{{\"celery_forget_hosts\": {names}}}'."
         )
     new = next((host for host, roles in wanted.items() if BEAT in roles and host in visible), "")
     for host, roles in judgement.leaving.items():
         if BEAT in roles and new and host not in visible:
             found.append(
-                f"Beat moves from {host} to {new}, and --limit hides {host}: the beat there would go on, and every "
-                f"scheduled task would be sent twice. Deploy to both, or to all."
+                f"Beat moves from {host} to {new}, and --limit hides {host}: the beat there would go on, and "
+                "every scheduled task would be sent twice. Deploy to both, or to all."
             )
     for host, place in sorted(places.items()):
         before = book.get(host, Entry(frozenset())).place
@@ -145,17 +147,17 @@ def problems(
             continue
         if place.opt_dir and before.opt_dir and place.opt_dir != before.opt_dir:
             found.append(
-                f"By its book in Redis the fleet {fleet} is on {host} under {before.opt_dir}, and the inventory says "
-                f"{place.opt_dir}. If another inventory calls a host {host} too, give one of the two fleets another "
-                "celery_app_name, or another database in celery_broker_url. To move the fleet on the host, tear it "
-                f"down there first, with the old value: playbooks/teardown.yml --limit {host}."
+                f"By its book in Redis the fleet {fleet} is on {host} under {before.opt_dir}, and the "
+                f"inventory says {place.opt_dir}. If another inventory calls a host {host} too, give one of the "
+                f"two fleets {_OTHER}. To move the fleet on the host, tear it down there first, with the old "
+                f"value: playbooks/teardown.yml --limit {host}."
             )
         elif place.machine and before.machine and place.machine != before.machine and host in alive:
             found.append(
-                f"By its book in Redis the fleet {fleet} is on another machine that is called {host}, and processes "
-                "report themselves from there right now. If another inventory calls a host so too, give one of the "
-                "two fleets another celery_app_name, or another database in celery_broker_url. If the machine is "
-                "replaced, stop the old one first; its records vanish 20 seconds later."
+                f"By its book in Redis the fleet {fleet} is on another machine that is called {host}, and "
+                "processes report themselves from there right now. If another inventory calls a host so too, "
+                f"give one of the two fleets {_OTHER}. If the machine is replaced, stop the old one first; its "
+                "records vanish 20 seconds later."
             )
     return found
 

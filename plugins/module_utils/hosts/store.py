@@ -8,6 +8,7 @@ import json
 
 from ansible_collections.celeryops.fleet.plugins.module_utils.hosts import book as hostbook
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis.client import Redis
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis.tenants import glob_escaped, scan
 
 
 class Store:
@@ -30,6 +31,12 @@ class Store:
                 self.redis.call("HDEL", self.key, host)
             elif old.get(host) != new[host]:
                 self.redis.call("HSET", self.key, host, hostbook.text_of(new[host]))
+
+    def purge(self) -> None:
+        """Forget everything that the fleet keeps about itself."""
+        pattern = glob_escaped(f"{self.prefix}celeryops:{self.fleet}:") + "*"
+        for key in scan(self.redis, pattern):
+            self.redis.call("DEL", key)
 
     def alive(self) -> set[str]:
         """The hosts whose nodes or beats keep a record right now; it vanishes soon after they do."""

@@ -119,7 +119,9 @@ def _tls(query: Mapping[str, str]) -> ssl.SSLContext:
     if query.get("ssl_certfile"):
         context.load_cert_chain(query["ssl_certfile"], query.get("ssl_keyfile"))
     wanted = query.get("ssl_cert_reqs", "required").lower().replace("cert_", "")
-    context.check_hostname = wanted == "required" and query.get("ssl_check_hostname", "true").lower() != "false"
+    context.check_hostname = (
+        wanted == "required" and query.get("ssl_check_hostname", "true").lower() != "false"
+    )
     if wanted == "none":
         context.verify_mode = ssl.CERT_NONE
     return context

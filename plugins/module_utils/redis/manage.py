@@ -102,6 +102,10 @@ class ServiceServer:
     def enable(self) -> None:
         self._do("enable")
 
+    def disable(self) -> None:
+        if self._systemd:
+            self._do("disable")
+
     def active(self) -> bool:
         """True when the service runs."""
         if self._systemd:

@@ -168,6 +168,9 @@ class Private(Reconciler):
         self.read_written()
         self.session = self.find()
         pid = self._pid()
+        others = self.others()
+        if others:
+            return self.kept(others)
         host = files.Converger(check=self.check_mode)
         if pid and not self.check_mode:
             self.server.stop(self.session.redis if self.session else None, pid)
@@ -185,5 +188,6 @@ class Private(Reconciler):
             "started": False,
             "restarted": False,
             "changed_settings": [],
+            "others": [],
             "diff": host.diffs,
         }

@@ -18,6 +18,7 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.redis import check
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis import client as redis_client
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis import conf as redisconf
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis import session as redis_session
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import tenants
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis.manage import ManageError
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis.observe import Observer, read
 
@@ -107,6 +108,24 @@ class Reconciler(Observer):
             "stopped": False,
             **self._facts(),
         }
+
+    def others(self) -> list[str]:
+        """The fleets that live on the server beside the one that leaves; without that one, none."""
+        if not self.params["fleet"]:
+            return []
+        if self.session:
+            return tenants.other_fleets(self.session.redis, self.params["fleet"])
+        if self.locked() or self.server.pid():
+            raise ManageError(
+                "the running Redis lets no known password in or does not answer, so nobody can say whether it "
+                "serves others, and it was left as it is. Set redis_password to the one it has, or see its log."
+            )
+        return []
+
+    def kept(self, others: list[str]) -> dict[str, Any]:
+        """The answer for a server that stays as it is."""
+        nothing = {"stopped": False, "started": False, "restarted": False, "changed_settings": [], "diff": []}
+        return {"changed": False, "others": others, **nothing}
 
     def _foreseen(self, text: str) -> list[dict[str, Any]]:
         """What files will change, with their secrets hidden."""

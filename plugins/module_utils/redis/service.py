@@ -14,6 +14,7 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.redis import conf 
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis import install as redis_install
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis import process as redis_process
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis import session as redis_session
+from ansible_collections.celeryops.fleet.plugins.module_utils.redis import tenants
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis.manage import ManageError, ServiceServer
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis.observe import read
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis.reconcile import Reconciler, readable
@@ -84,6 +85,11 @@ class Service(Reconciler):
         port = redisconf.first_value(self.main, "port", "6379")
         return [int(port)] if port.isdigit() else []
 
+    def more_addresses(self) -> list[str]:
+        """As the package left it, it listens on the loopback address alone, wherever it is wanted."""
+        bind = (self.main.get("bind") or [[]])[-1]
+        return [redisconf.connect_address(bind)]
+
     def is_ours(self, session: redis_session.Session) -> bool:
         config = session.info.get("config_file", "")
         return bool(config) and os.path.realpath(config) == self.main_config
@@ -144,15 +150,28 @@ class Service(Reconciler):
         return True
 
     def absent(self) -> dict[str, Any]:
-        """Remove our file and line; the service goes on with the configuration it had before."""
+        """Remove our file and line; the service goes on with the configuration it had before.
+
+        With a fleet that leaves, a server of which nobody else has anything is stopped for good.
+        """
         self.read_written()
         host = files.Converger(check=self.check_mode)
         main = self.main_text or ""
         stripped = redisconf.without_include(main, self.config)
         active = self.server.active()
-        restart = active and stripped != main
+        ours = bool(self.written) or stripped != main
+        self.session = self.find() if active and ours else None
+        others = self.others() if active and ours else []
+        if others:
+            return self.kept(others)
+        stop = bool(self.session and self.params["fleet"]) and tenants.is_empty_without(
+            self.session.redis, self.params["fleet"]
+        )
+        restart = active and stripped != main and not stop
+        if stop and not self.check_mode:
+            self.server.disable()
+            self.stop()
         if restart and not self.check_mode:
-            self.session = self.find()
             if not self.session:
                 raise ManageError(
                     "the running Redis lets no known password in, so its data cannot be saved before the "
@@ -164,15 +183,16 @@ class Service(Reconciler):
         if stripped != main:
             host.file(self.main_config, stripped, self._main_mode(), secret=True)
         # Our file goes last: as long as it is there without its line, a run broke off before the start.
-        start = restart or (bool(self.written) and not active and stripped == main)
+        start = restart or (bool(self.written) and not active and stripped == main and self.server.enabled())
         if start and not self.check_mode:
             self.server.start()
         host.absent(self.config)
         return {
-            "changed": bool(host.changed_paths),
-            "stopped": False,
+            "changed": bool(host.changed_paths) or stop,
+            "stopped": stop,
             "started": start and not restart,
             "restarted": restart,
+            "others": [],
             "changed_settings": [],
             "diff": readable(host.diffs, {self.main_config: main}, {self.main_config: stripped}),
         }
