@@ -139,6 +139,7 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeryops.fleet.plugins.module_utils import room
 from ansible_collections.celeryops.fleet.plugins.module_utils.files import (
     Converger,
     FilesError,
@@ -233,9 +234,10 @@ def main() -> None:
     except FilesError as error:
         module.fail_json(msg=str(error), changed_paths=work.changed_paths)
     except OSError as error:
+        path = error.filename or (work.changed_paths or ["a file"])[-1]
+        remedy = room.shortage(error, [os.path.dirname(path)]) or "check the owner of that folder"
         module.fail_json(
-            msg=f"{error.filename}: {error.strerror} (as user id {os.geteuid()}): "
-            "check the owner and the free space of that folder",
+            msg=f"{path}: {error.strerror} (as user id {os.geteuid()}). {remedy}",
             changed_paths=work.changed_paths,
         )
     result: dict[str, t.Any] = {"changed": bool(work.changed_paths), "changed_paths": work.changed_paths}
