@@ -68,7 +68,7 @@ def lost_problems(lost: Sequence[str]) -> list[str]:
     if not lost:
         return []
     verdict = (
-        f"Lost on the way, for the reason given above: {', '.join(lost)}. What runs there was not judged, and "
+        f"Lost on the way, for the reason given above: {', '.join(lost)}. What runs there was not judged and "
         "may be older. The other hosts are finished. Repair what is wrong, then deploy again."
     )
     return [verdict]
