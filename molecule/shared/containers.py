@@ -71,6 +71,7 @@ class Host:
     init: str = "systemd"  # or none: a container in which nothing starts or restarts anything
     packages: list[str] = field(default_factory=list)  # Debian's, installed in its image
     tools: list[str] = field(default_factory=list)  # programs of the controller that it has in /usr/local/bin
+    volumes: dict[str, str] = field(default_factory=dict)  # folders that hosts share: {name: path}
     network: str = ""
 
 
@@ -222,6 +223,8 @@ def start(host: Host, network: str, image_name: str) -> None:
     options += ["--network", network, f"--ip={host.address}", f"--network-alias={host.host}"]
     options += ["--label", f"{LABEL}={json.dumps(asdict(replace(host, network=network)))}"]
     options += ["--volume", f"{downloads}:{machine.DOWNLOADS}"]
+    for volume, path in host.volumes.items():
+        options += ["--volume", f"{network}-{volume}:{path}"]
     for tool in host.tools:
         options += ["--volume", f"{tool_path(tool)}:/usr/local/bin/{tool}:ro"]
     if host.init == "systemd":
@@ -281,6 +284,8 @@ def down(network: str, names: list[str]) -> None:
             must("rm", "--force", *at_once, "--volumes", name)
     if run("network", "inspect", network).returncode == 0:
         must("network", "rm", network)
+    for volume in run("volume", "ls", "--quiet", "--filter", f"name={network}-").stdout.split():
+        must("volume", "rm", volume)
 
 
 def cut_mark(name: str) -> Path:

@@ -62,6 +62,10 @@ class Observer:
         """Where else than by our file and the wishes the server may be listening."""
         return []
 
+    def more_addresses(self) -> list[str]:
+        """The same for its addresses."""
+        return []
+
     def loads_config(self) -> bool:
         """Whether a start reads our file."""
         return True
@@ -133,9 +137,10 @@ class Observer:
         old_bind = (self.written.get("bind") or [[]])[-1]
         old_port = redisconf.first_value(self.written, "port")
         hosts = [self.address()] + ([redisconf.connect_address(old_bind)] if old_bind else [])
+        hosts += self.more_addresses()
         ports = [self.params["port"]] + ([int(old_port)] if old_port.isdigit() else [])
         endpoints = [(host, port) for port in ports for host in hosts]
-        endpoints += [(hosts[0], port) for port in self.more_ports()]
+        endpoints += [(host, port) for port in self.more_ports() for host in hosts]
         found = redis_session.find(endpoints, [self.password(), *self.older_passwords()], self.is_ours)
         self.silent = found.silent
         return found.session
