@@ -130,8 +130,8 @@ def problems(
             f"By its book in Redis the fleet {fleet} is also on {_listed(judgement.lost)}, which this "
             "inventory does not name. Either another inventory deploys a fleet of the same name to the same "
             f"Redis: give this one {_OTHER}. Or the host was dropped while the fleet is still on it: put it "
-            "back into the inventory, outside the groups, and deploy, which removes the fleet from it. Or it is "
-            "gone for good: say so once with "
+            "back into the inventory, outside the groups, and deploy, which removes the fleet from it. Or it "
+            "is gone for good: say so once with "
             f"-e '{{\"celery_forget_hosts\": {names}}}'."
         )
     new = next((host for host, roles in wanted.items() if BEAT in roles and host in visible), "")
@@ -148,16 +148,16 @@ def problems(
         if place.opt_dir and before.opt_dir and place.opt_dir != before.opt_dir:
             found.append(
                 f"By its book in Redis the fleet {fleet} is on {host} under {before.opt_dir}, and the "
-                f"inventory says {place.opt_dir}. If another inventory calls a host {host} too, give one of the "
-                f"two fleets {_OTHER}. To move the fleet on the host, tear it down there first, with the old "
-                f"value: playbooks/teardown.yml --limit {host}."
+                f"inventory says {place.opt_dir}. If another inventory calls a host {host} too, give one of "
+                f"the two fleets {_OTHER}. To move the fleet on the host, tear it down there first, with "
+                f"the old value: playbooks/teardown.yml --limit {host}."
             )
         elif place.machine and before.machine and place.machine != before.machine and host in alive:
             found.append(
                 f"By its book in Redis the fleet {fleet} is on another machine that is called {host}, and "
                 "processes report themselves from there right now. If another inventory calls a host so too, "
-                f"give one of the two fleets {_OTHER}. If the machine is replaced, stop the old one first; its "
-                "records vanish 20 seconds later."
+                f"give one of the two fleets {_OTHER}. If the machine is replaced, stop the old one first; "
+                "its records vanish 20 seconds later."
             )
     return found
 

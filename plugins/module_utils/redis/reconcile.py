@@ -117,8 +117,9 @@ class Reconciler(Observer):
             return tenants.other_fleets(self.session.redis, self.params["fleet"])
         if self.locked() or self.server.pid():
             raise ManageError(
-                "the running Redis lets no known password in or does not answer, so nobody can say whether it "
-                "serves others, and it was left as it is. Set redis_password to the one it has, or see its log."
+                "the running Redis lets no known password in or does not answer, so nobody can say whether "
+                "it serves others, and it was left as it is. Set redis_password to the one it has, or see "
+                "its log."
             )
         return []
 
