@@ -13,6 +13,8 @@ description:
   - Nothing that runs is touched until the application imports and its one-time steps are done; then the link
     C(current) is switched in one step.
   - A release that is there already is not built again. What an interrupted run left is built anew.
+  - A release whose Python was taken away or replaced, as by an upgrade of the system, is built again beside the old one,
+    as C(VERSION-2). Its one-time steps do not run again.
   - The fleet's runtime, which comes in beside the application by C(PYTHONPATH), is put into
     O(opt_dir)C(/runtime/HASH).
   - Folders and wheels of the controller are sent only to hosts that lack their version.
@@ -169,6 +171,12 @@ options:
     description: How many releases stay, the active one included.
     type: int
     default: 3
+  keep_runtime:
+    description:
+      - Keep the runtime that the release was built with, instead of the one that the collection brings.
+      - For what uses little of it, so that a new runtime restarts it only together with a new release.
+    type: bool
+    default: false
   environment_file:
     description: Environment file of the fleet; the runtime that it names is kept.
     type: path
@@ -294,6 +302,7 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeryops.fleet.plugins.module_utils import room
 from ansible_collections.celeryops.fleet.plugins.module_utils.files import FilesError
 from ansible_collections.celeryops.fleet.plugins.module_utils.release.archive import ArchiveError
 from ansible_collections.celeryops.fleet.plugins.module_utils.release.deployment import deploy, found, remove
@@ -345,6 +354,7 @@ def argument_spec() -> dict[str, t.Any]:
             },
         },
         "keep": {"type": "int", "default": 3},
+        "keep_runtime": {"type": "bool", "default": False},
         "environment_file": {"type": "path"},
         "shipment": {"type": "str", "no_log": True},
     }
@@ -366,9 +376,10 @@ def main() -> None:
     except (ReleaseError, ArchiveError, FilesError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
+        folder = module.params["opt_dir"]
+        remedy = room.shortage(error, [folder]) or f"check the owner of {folder}"
         module.fail_json(
-            msg=f"{error.filename}: {error.strerror} (as user id {os.geteuid()}): check the owner and the "
-            f"free space of {module.params['opt_dir']}"
+            msg=f"{error.filename or folder}: {error.strerror} (as user id {os.geteuid()}). {remedy}"
         )
     module.exit_json(**result)
 

@@ -7,8 +7,10 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import typing as t
 
+from ansible_collections.celeryops.fleet.plugins.module_utils import room
 from ansible_collections.celeryops.fleet.plugins.module_utils.files import unpack
 from ansible_collections.celeryops.fleet.plugins.module_utils.release import build as release_build
 from ansible_collections.celeryops.fleet.plugins.module_utils.release import rules as release
@@ -65,20 +67,12 @@ class Deployment:
     def look(self) -> None:
         """Find out the version and what stands under it. Writes nothing."""
         self.version, self.digest = self._identify()
-        self.path = self.layout.release(self.version)
         self.current = release_store.current_version(self.layout)
-        self.record = release_store.read_record(self.path)
-        if self.record and self.digest and self.record.get("digest") != self.digest:
-            raise ReleaseError(
-                f"release {self.version} was built from other contents (digest "
-                f"{self.record.get('digest', '')[:12]}, now {self.digest[:12]}): give the new contents "
-                "another version (celery_app_version), or remove that setting and let the contents name it"
-            )
-        if self.record and not release_build.is_healthy(self.path, self.record["python_version"]):
-            self.warnings.append(
-                f"release {self.version} no longer runs on this host's Python: it is built anew"
-            )
-            self.record = {}
+        self._find_build()
+        self.path = self.layout.release(self.version)
+        built_with = self.record.get("runtime_hash", "")
+        if self.params["keep_runtime"] and built_with and release_store.has_runtime(self.layout, built_with):
+            self.runtime_hash = built_with
         self.runtime_there = release_store.has_runtime(self.layout, self.runtime_hash)
         self.before = {
             "current": self.current,
@@ -87,6 +81,38 @@ class Deployment:
                 sorted(item.version for item in release_store.releases(self.layout) if item.stamp)
             ),
         }
+
+    def _find_build(self) -> None:
+        """Find the build of the version that runs on this host, or the name of the one to make.
+
+        An upgrade of the system can take the Python of a release away. What runs still uses its files, and
+        its successor may not build: so the release is not built over, but beside, as VERSION-2.
+        """
+        wanted = self.version
+        first = release_store.read_record(self.layout.release(wanted))
+        if first and self.digest and first.get("digest") != self.digest:
+            raise ReleaseError(
+                f"release {wanted} was built from other contents (digest "
+                f"{first.get('digest', '')[:12]}, now {self.digest[:12]}): give the new contents "
+                "another version (celery_app_version), or remove that setting and let the contents name it"
+            )
+        finished = {item.version for item in release_store.releases(self.layout) if item.stamp}
+        self.former: dict[str, t.Any] = {}
+        for version in release.builds_of(wanted, finished, self.current):
+            record = release_store.read_record(self.layout.release(version))
+            if self.digest and record["digest"] != self.digest:
+                continue  # Another version, by somebody who counts too.
+            if release_build.is_healthy(self.layout.release(version), record["python_version"]):
+                self.version, self.record = version, record
+                return
+            self.former = self.former or record
+        self.version, self.record = release.next_build(wanted, finished), {}
+        if self.former:
+            self.warnings.append(
+                f"release {self.former['version']} no longer runs on this host: its Python "
+                f"{self.former['python_version']} ({self.former['python']}) is gone or another. It is built "
+                f"aside as {self.version}, and what runs is replaced once that imports"
+            )
 
     def _identify(self) -> tuple[str, str]:
         """Return the version and the digest of what it stands for ("" when it cannot be known yet)."""
@@ -234,8 +260,15 @@ class Deployment:
             where = self.source.get("prefix") or f"release {self.version}"
             self.warnings += release.judge_installed(found, where)
             release_store.make_readable(self.path)
-        except BaseException:
+        except BaseException as error:
+            written = [self.path, tempfile.gettempdir(), self.params["cache_dir"] or ""]
+            shortage = room.shortage(error, written)
             shutil.rmtree(self.path, ignore_errors=True)
+            if shortage:
+                raise ReleaseError(
+                    f"{error}\n{shortage}. Make room there and deploy again: what was built so far has been "
+                    f"removed, and {self.current or 'no release'} is active as before"
+                ) from error
             raise
         shown = dict(self.source)
         installer = "" if shown["type"] == "existing" else "uv" if self.uv else "pip"
@@ -256,6 +289,8 @@ class Deployment:
             "redis_client": found["redis"],
             "packages": found["packages"],
             "runtime_hash": self.runtime_hash,
+            # The same contents: what was done once for them is done.
+            "steps": self.former.get("steps", {}),
         }
         self._note()
 
@@ -300,7 +335,7 @@ class Deployment:
         )
 
     def _open_steps(self) -> list[dict[str, t.Any]]:
-        done = self.record.get("steps", {})
+        done = self.record.get("steps", {}) or self.former.get("steps", {})
         return [step for step in self.params["steps"] if step["name"] not in done]
 
     def _prunable(self, current: str) -> list[str]:

@@ -113,6 +113,26 @@ def version_of(digest: str) -> str:
     return digest[:_SHORT]
 
 
+def builds_of(version: str, finished: t.Collection[str], current: str = "") -> list[str]:
+    """Return the builds of a version among finished releases: the active one first, then the newest first."""
+    number = {version: 1}
+    for name in finished:
+        match = re.fullmatch(re.escape(version) + r"-([2-9]|[1-9]\d+)", name)
+        if match:
+            number[name] = int(match.group(1))
+    found = sorted((name for name in finished if name in number), key=number.__getitem__, reverse=True)
+    return sorted(found, key=lambda name: name != current)
+
+
+def next_build(version: str, finished: t.Collection[str]) -> str:
+    """Return the name of the next build of a version: itself, or VERSION-2 and on when it is taken."""
+    number, name = 1, version
+    while name in finished:
+        number += 1
+        name = f"{version}-{number}"
+    return name
+
+
 def git_version(commit: str, options: str) -> str:
     """Return the short commit, told apart by what else decides the build."""
     suffix = "-" + hashlib.sha256(options.encode()).hexdigest()[:6] if options else ""

@@ -39,7 +39,10 @@ def test_sources_lose_their_empty_keys(source: dict[str, Any]) -> None:
         ({"type": "path", "path": "/x", "repo": "y"}, "source.repo has no meaning for a source of type path"),
         ({"type": "git", "repo": "y", "version": "--upload-pack=x"}, "give a branch, a tag or a commit"),
         ({"type": "package"}, "needs source.requirement"),
-        ({"type": "package", "requirement": "shop", "path": "a", "chdir": "/b"}, "both say where the package"),
+        (
+            {"type": "package", "requirement": "shop", "path": "a", "chdir": "/b"},
+            "both say where the package",
+        ),
         ({"type": "existing", "prefix": "env"}, "give the absolute path"),
         ({"type": "path", "path": "/x", "subfolder": "../y"}, "without .."),
         (
@@ -259,3 +262,13 @@ def test_the_runtimes_hash_follows_its_content() -> None:
 def test_a_runtime_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="install the collection anew"):
         release.runtime_files(str(tmp_path))
+
+
+def test_a_release_is_built_again_beside_the_one_that_does_not_run() -> None:
+    assert release.next_build("abc", []) == "abc"
+    assert release.next_build("abc", ["abc", "abcd", "abc-2"]) == "abc-3"
+    assert release.builds_of("abc", []) == []
+    finished = ["abc", "abc-10", "abc-2", "abc-1", "abc-x", "abcd", "xabc-2"]
+    assert release.builds_of("abc", finished) == ["abc-10", "abc-2", "abc"]
+    assert release.builds_of("abc", finished, "abc-2") == ["abc-2", "abc-10", "abc"]
+    assert release.builds_of("abc", finished, "other") == ["abc-10", "abc-2", "abc"]

@@ -1,0 +1,191 @@
+"""A fleet on this machine, deployed by one version of the collection and then by another."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# What a host got from the previous release: `git archive TAG plugins roles runtime playbooks meta galaxy.yml | xz -9e`.
+PREVIOUS = Path(__file__).with_name("celeryops-fleet-0.1.0.tar.xz")
+TIMEOUT = 300  # seconds; the first deploy builds the virtualenvs
+HOST = "localhost"
+
+APPLICATION = """
+import time
+
+from celery import Celery
+
+app = Celery("clock")
+app.conf.beat_schedule = {"tick": {"task": "clock.nap", "schedule": 60.0, "args": [0], "options": {"expires": 60}}}
+
+
+@app.task
+def nap(seconds):
+    time.sleep(seconds)
+    return "slept"
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Machine:
+    """The operator's folder, and the host: everything of the fleet is below `prefix`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.prefix = folder / "fleet"
+        self.application = folder / "clock"
+        self.opt = self.prefix / "opt/celery/clock"
+        # The Python of the "system": first on PATH, so that the test can take it away.
+        self.python = folder / "bin/python3"
+        self.collections = {"previous": folder / "previous", "present": ROOT / ".collections"}
+        port = free_port()
+        password = "lookup('ansible.builtin.file', celery_prefix ~ '/etc/redis/password', errors='ignore')"
+        self.variables: dict[str, Any] = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "celery_prefix": str(self.prefix),
+            "celery_app_name": "clock",
+            "celery_app": "clock",
+            "celery_app_source": {"type": "path", "path": str(self.application)},
+            "celery_app_steps": [
+                {"name": "count", "argv": ["sh", "-c", f"echo done >> {self.prefix}/steps"]},
+            ],
+            "celery_worker_pools": [
+                {"name": "default", "queues": ["celery"], "concurrency": 2},
+                {"name": "other", "queues": ["other"], "concurrency": 1},
+            ],
+            "celery_beat_host": HOST,
+            "celery_flower_port": free_port(),
+            "redis_bind": "127.0.0.1",
+            "redis_port": port,
+            "celery_broker_url": f"redis://:{{{{ {password} }}}}@127.0.0.1:{port}/0",
+            "celery_result_backend": "{{ celery_broker_url }}",
+        }
+        self._environment = {
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("ANSIBLE", "CELERY", "MOLECULE"))
+            },
+            "ANSIBLE_HOME": str(folder / "ansible"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_PIPELINING": "1",
+            "PATH": f"{self.python.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+
+    def prepare(self, requirements: str) -> None:
+        self.python.parent.mkdir()
+        self.application.mkdir()
+        (self.application / "clock.py").write_text(APPLICATION)
+        (self.application / "requirements.txt").write_text(requirements)
+        place = self.collections["previous"] / "ansible_collections/celeryops/fleet"
+        place.mkdir(parents=True)
+        with tarfile.open(PREVIOUS) as packed:
+            packed.extractall(place, filter="data")
+
+    def deploy(self, collection: str = "present", **variables: Any) -> tuple[str, int]:
+        """Deploy with one of the collections; ansible-playbook's output, and how many tasks changed something."""
+        groups = ("redis", "celery_workers", "celery_beat", "celery_flower")
+        children = {group: {"hosts": {HOST: {}}} for group in groups}
+        everything = {"all": {"vars": {**self.variables, **variables}, "children": children}}
+        inventory = self.folder / "hosts.json"
+        inventory.write_text(json.dumps(everything))
+        done = subprocess.run(
+            ["ansible-playbook", "celeryops.fleet.deploy", "-i", inventory],
+            cwd=self.folder,
+            env={**self._environment, "ANSIBLE_COLLECTIONS_PATH": str(self.collections[collection])},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=TIMEOUT,
+        )
+        assert done.returncode == 0, done.stdout
+        (changed,) = re.findall(rf"^{HOST}\s+: .*changed=(\d+)", done.stdout, re.MULTILINE)
+        return done.stdout, int(changed)
+
+    def run(self, *command: str) -> str:
+        """What a command prints that runs as the fleet's processes run."""
+        argv = [str(self.opt / "bin/run"), *command]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip()
+
+    def send(self, seconds: int, count: int) -> list[str]:
+        """Send naps, and wait until some run; their ids."""
+        code = f"from clock import nap\nfor _ in range({count}): print(nap.delay({seconds}).id)"
+        ids = self.run("python", "-c", code).split()
+        while not any(self.active().values()):
+            pass
+        return ids
+
+    def active(self) -> dict[str, int]:
+        """How many tasks each node is working on, by the fleet's records."""
+        return {record["node"]: record["active"] for record in self.books()["nodes"]}
+
+    def results(self, ids: list[str]) -> list[str]:
+        code = "import sys\nfrom clock import app\nfor id in sys.argv[1:]: print(app.AsyncResult(id).get(timeout=60))"
+        return self.run("python", "-c", code, *ids).split()
+
+    def books(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.run("celery", "-A", "clock", "fleet", "status", "--json"))
+        return found
+
+    def pids(self) -> dict[str, int]:
+        """The main process of every part of the fleet, found without asking it."""
+        found = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                place = f"{' '.join(words)} {(entry / 'cwd').readlink()} {(entry / 'exe').readlink()}"
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if str(self.prefix) in place:
+                found[int(entry.name)] = (parent, " ".join(words))
+        mains = {pid: text for pid, (parent, text) in found.items() if parent not in found}
+        names = {"default-1@": "default-1", "other-1@": "other-1", " beat ": "beat", "flower": "flower"}
+        return {
+            next((name for mark, name in names.items() if mark in text), "redis"): pid
+            for pid, text in mains.items()
+        }
+
+    def releases(self) -> dict[str, str]:
+        """When each release, Flower's too, was built."""
+        paths = [*self.opt.glob("releases/*/release.json"), *self.opt.glob("flower/releases/*/release.json")]
+        return {path.parent.name: json.loads(path.read_text())["built_at"] for path in paths}
+
+    def kill(self) -> None:
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                text = (entry / "cmdline").read_bytes() + os.fsencode((entry / "exe").readlink())
+                if os.fsencode(self.prefix) in text:
+                    os.kill(int(entry.name), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    machine = Machine(tmp_path_factory.mktemp("upgrade"))
+    try:
+        yield machine
+    finally:
+        machine.kill()
+        shutil.rmtree(machine.folder, ignore_errors=True)

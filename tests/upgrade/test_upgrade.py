@@ -1,0 +1,75 @@
+"""The collection, the system's Python and Celery move on below a fleet that works."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .conftest import Machine
+
+NAMES = ("python3.10", "python3.11", "python3.12", "python3.13")
+
+
+def interpreters() -> list[Path]:
+    """The Pythons of this machine that can run a fleet, that of the tests first, one of each minor version."""
+    versions = Path.home() / ".pyenv/versions"
+    places = [os.environ["PATH"], *map(str, versions.glob("*/bin"))]
+    found: dict[str, Path] = {}
+    for candidate in [sys.executable, *(shutil.which(name, path=":".join(places)) for name in NAMES)]:
+        if candidate:
+            code = "import ensurepip, sys, venv; print(sys.version_info[:2], sys.base_prefix)"
+            done = subprocess.run([candidate, "-I", "-c", code], capture_output=True, text=True)
+            version, _, prefix = done.stdout.strip().rpartition(" ")
+            if done.returncode == 0:
+                found.setdefault(version, Path(prefix) / "bin/python3")
+    return list(found.values())
+
+
+def test_what_moves_on_below_a_fleet(machine: Machine, subtests: pytest.Subtests) -> None:
+    first, *others = interpreters()
+    machine.prepare("celery[redis]==5.6.0\n")
+    machine.python.symlink_to(first)
+    machine.deploy("previous")
+    old = machine.pids()
+    assert sorted(old) == ["beat", "default-1", "flower", "other-1", "redis"]
+    releases = machine.releases()
+    tasks = machine.send(seconds=3, count=4)
+
+    machine.deploy()
+    new = machine.pids()
+
+    with subtests.test("the collection: Redis and Flower run on, workers and beat have the new runtime"):
+        kept = {name for name in old if new[name] == old[name]}
+        assert sorted(new) == sorted(old)
+        assert kept == {"redis", "flower"}
+
+    with subtests.test("the collection: no release is built again, no step run again, no task lost"):
+        assert machine.releases() == releases
+        assert (machine.prefix / "steps").read_text() == "done\n"
+        assert machine.results(tasks) == ["slept"] * 4
+
+    with subtests.test("the collection: a second deploy changes and restarts nothing"):
+        output, changed = machine.deploy()
+        assert changed == 0, output
+        assert machine.pids() == new
+
+    with subtests.test("the system's Python: the release is built aside, workers and beat restart on it"):
+        tasks = machine.send(seconds=3, count=4)
+        machine.python.unlink()
+        if others:
+            machine.python.symlink_to(others[0])
+        output, _ = machine.deploy()
+        moved = machine.pids()
+        assert "no longer runs on this host" in output
+        assert {name for name in new if moved[name] == new[name]} == {"redis"}
+        assert set(releases) < set(machine.releases())
+        assert {record["release"] for record in machine.books()["nodes"]} == {f"{min(set(releases))}-2"}
+        assert machine.results(tasks) == ["slept"] * 4
+        assert (machine.prefix / "steps").read_text() == "done\n"
