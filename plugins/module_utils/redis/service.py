@@ -164,8 +164,9 @@ class Service(Reconciler):
         others = self.others() if active and ours else []
         if others:
             return self.kept(others)
-        stop = bool(self.session and self.params["fleet"]) and tenants.is_empty_without(
-            self.session.redis, self.params["fleet"]
+        fleet = self.params["fleet"]
+        stop = (
+            bool(fleet) and self.session is not None and tenants.is_empty_without(self.session.redis, fleet)
         )
         restart = active and stripped != main and not stop
         if stop and not self.check_mode:
