@@ -306,7 +306,7 @@ def test_clocks_that_differ(tmp_path: Path) -> None:
 
 @pytest.fixture
 def strangers(tmp_path: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """A beat and a worker with a beat in it, as somebody would start them by hand for the same application."""
+    """A beat and a worker with a beat in it, as somebody starts them by hand for the same application."""
     program = tmp_path / "celery"
     program.write_text("import time\ntime.sleep(600)\n")
     lines = (["beat"], ["worker", "-B"])
