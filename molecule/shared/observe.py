@@ -2,8 +2,10 @@
 
     python3 observe.py FLEET
 
-{"units": {"worker@default-1": {"state", "pid", "argv", "environment", "restarts", "children", "unit"}, ...},
- "strays": [pids of the fleet's processes that belong to none of its units]}
+{"units": {"worker@default-1": {"state", "pid", "began", "argv", "environment", "restarts", "children", "unit"},
+           ...},
+ "strays": [pids of the fleet's processes that belong to none of its units],
+ "listening": ["127.0.0.1:6379", ...]}
 """
 
 from __future__ import annotations
@@ -11,10 +13,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-PROPERTIES = ["Id", "ActiveState", "SubState", "MainPID", "NRestarts", "ControlGroup"]
+PROPERTIES = [
+    "Id",
+    "ActiveState",
+    "SubState",
+    "MainPID",
+    "NRestarts",
+    "ControlGroup",
+    "ExecMainStartTimestampMonotonic",
+]
 
 
 def systemctl(*words: str) -> str:
@@ -57,6 +68,7 @@ def observe(fleet: str) -> dict[str, object]:
             "unit": block["Id"],
             "state": block["ActiveState"],
             "pid": pid,
+            "began": time.time() - time.monotonic() + int(block["ExecMainStartTimestampMonotonic"]) / 1e6,
             "restarts": int(block["NRestarts"]),
             "argv": words_of(Path(f"/proc/{pid}/cmdline")) if pid else [],
             "environment": environment_of(pid) if pid else {},
@@ -68,7 +80,14 @@ def observe(fleet: str) -> dict[str, object]:
         }
     known = {pid for unit in units.values() for pid in [unit["pid"], *unit["children"]]}
     members = [pid for pid in groups if environment_of(pid).get("CELERYOPS_FLEET") == fleet]
-    return {"units": units, "strays": sorted(set(members) - known)}
+    sockets = subprocess.run(
+        ["ss", "--no-header", "--listening", "--tcp", "--numeric"], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    return {
+        "units": units,
+        "strays": sorted(set(members) - known),
+        "listening": sorted({line.split()[3] for line in sockets}),
+    }
 
 
 if __name__ == "__main__":

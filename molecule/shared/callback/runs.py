@@ -18,7 +18,8 @@ type: aggregate
 short_description: Keeps book of Molecule's runs
 description:
   - Adds one line of JSON for each run of ansible-playbook to C(runs.jsonl) in Molecule's ephemeral folder.
-  - A line names the playbook, whether it ran in check mode, the numbers of tasks and seconds, what changed.
+  - A line names the playbook, whether it ran in check mode, when it began, how many tasks and seconds it had,
+    and what changed.
 """
 
 
@@ -31,6 +32,7 @@ class CallbackModule(CallbackBase):
     def __init__(self) -> None:
         super().__init__()
         self._run: dict[str, Any] = {"check": bool(context.CLIARGS.get("check")), "tasks": 0, "changed": []}
+        self._run["began"] = time.time()
         self._start = time.monotonic()
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
