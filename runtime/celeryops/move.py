@@ -59,13 +59,14 @@ def move(question: Mapping[str, Any]) -> dict[str, Any]:
         note(old, new.label)
         rules = rules_for(here, there, _stands_at(new, here, old))
         if rules.nothing_to_do:
-            return _arrived_in_place(new, here)
-        others = [stack.enter_context(opened(one)) for one in question.get("others", ())]
-        report = Mover(old, new, rules, others).run(sweep=action == "sweep").as_dict()
-        moved_results = [] if rules.only_books else list(_results_apart(here, there))
-        for pair in moved_results:
-            report["keys"] += _copy_results(stack, *pair)
-        return {"same": False, "gone": False, **report}
+            answer = _arrived_in_place(new, here)
+        else:
+            others = [stack.enter_context(opened(one)) for one in question.get("others", ())]
+            report = Mover(old, new, rules, others).run(sweep=action == "sweep")
+            answer = {"same": False, "gone": False, **report.as_dict()}
+        for pair in _results_apart(here, there):
+            answer["keys"] = answer.get("keys", 0) + _copy_results(stack, *pair)
+        return answer
 
 
 def rules_for(here: Mapping[str, Any], there: Mapping[str, Any], same_database: bool) -> Rules:

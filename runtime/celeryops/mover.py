@@ -195,7 +195,9 @@ class Mover:
                 if self._taken == before:
                     break
             unstage(self.new)
-            if sweep:
+            if self.rules.only_books:
+                self._forget()
+            elif sweep:
                 self.report.clients = self._clients()
                 if not self.report.late and not self.report.clients:
                     self._forget()
@@ -275,8 +277,18 @@ class Mover:
 
     def _forget(self) -> None:
         """Nothing is left to come: no trace stays. A number whose mark is gone is harmless."""
+        if self._is_alone:
+            for page in self._pages():
+                for verb, _, key, _ in page:
+                    if verb == moverules.COPY:
+                        self.old.client.unlink(key)
         self.old.client.delete(self.old.key())
         self.new.client.delete(self.new.key("in", self._mark))
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether all that is in the old database is, or was, the fleet's."""
+        return not self.old.prefix and not self.rules.same_database
 
     # -- a pass over the keys -----------------------------------------------------------------------
 
@@ -392,7 +404,7 @@ class Mover:
 
     def _clients(self) -> list[str]:
         """Who else is connected to the old database; empty where others share it and nobody can tell."""
-        if self.old.prefix or self.rules.only_books:
+        if not self._is_alone:
             return []
         client = self.old.client
         database = str(client.connection_pool.connection_kwargs.get("db") or 0)
