@@ -42,6 +42,11 @@ def test_from_clone_to_teardown(checkout: Checkout, subtests: pytest.Subtests) -
             assert f" {pid} " in first.output
         assert f"http://127.0.0.1:{checkout.ports['celery_flower_port']}" in first.output
         assert "beat " in first.output
+        assert re.search(r"^\s*ml +ml on localhost$", first.output, re.MULTILINE)
+
+    with subtests.test("other processes find the routes"):
+        routes = json.loads((checkout.prefix / "etc/celery/shop/routes.json").read_text())
+        assert routes == {"orders.tasks.forget_old_events": {"queue": "celery", "priority": 9}}
 
     with subtests.test("no secret stands on a command line"):
         environment = (checkout.prefix / "etc/celery/shop/environment").read_text()

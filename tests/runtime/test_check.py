@@ -80,6 +80,23 @@ def test_warnings_and_another_broker(grove: Any) -> None:
     assert "hush" not in other.stdout
 
 
+def test_a_pool_whose_tasks_outlive_the_visibility_timeout_of_the_application(grove: Any) -> None:
+    (grove.folder / "brief.py").write_text(
+        "from grove import app\napp.conf.broker_transport_options = {'visibility_timeout': 600}\n"
+    )
+    path = grove.folder / "settings.json"
+    for longest, code in ((599, 0), (1800, 1)):
+        path.write_text(json.dumps({"settings": {}, "longest_task": longest}))
+        result = grove.run(
+            "celeryops", "check", "brief:app", "--json", check=False, CELERYOPS_SETTINGS=str(path)
+        )
+        assert result.returncode == code, result.stdout
+    (error,) = json.loads(result.stdout)["errors"]
+    assert "1800 s (time_limit)" in error
+    assert "visibility timeout of 600 s" in error
+    assert "celery_settings.broker_transport_options.visibility_timeout" in error
+
+
 def test_for_people(grove: Any) -> None:
     text = grove.run("celery", "-A", "grove", "fleet", "check").stdout
     assert "task_acks_late = True" in text
