@@ -65,3 +65,16 @@ def test_installed_playbook_passes_the_syntax_check(playbook: str, installed: Pa
 def test_the_runtime_bears_the_collections_version(root: Path) -> None:
     collection = yaml.safe_load((root / "galaxy.yml").read_text())["version"]
     assert f'__version__ = "{collection}"' in (root / "runtime/celeryops/__init__.py").read_text()
+
+
+def test_the_execution_environment_is_made_of_what_is_there(root: Path) -> None:
+    text = (root / "execution-environment.yml").read_text()
+    described = yaml.safe_load(text)
+    assert described["version"] == 3
+    assert (root / described["dependencies"]["galaxy"]).is_file()
+    # Ansible is the one that the checkout deploys with.
+    core = described["dependencies"]["ansible_core"]["package_pip"]
+    assert core in (root / "requirements/controller.txt").read_text().splitlines()
+    # ansible-builder copies these into the folder that the step installs from.
+    (files,) = described["additional_build_files"]
+    assert f"/build/{files['dest']}/{files['src']}" in text
