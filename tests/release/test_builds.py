@@ -243,6 +243,7 @@ def request(host: Any) -> dict[str, Any]:
         "build_timeout": "10m",
         "steps": [],
         "keep": 3,
+        "keep_runtime": False,
         "environment_file": None,
     }
     return {**defaults, **host.arguments(), "shipment": pack([json.dumps(shipment)])}

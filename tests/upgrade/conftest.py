@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# What a host got from the previous release: `git archive TAG plugins roles runtime playbooks meta galaxy.yml | xz -9e`.
+# The previous release, so that a shallow clone has it too. `git archive TAG plugins roles runtime playbooks meta
+# galaxy.yml | xz -9e` makes it.
 PREVIOUS = Path(__file__).with_name("celeryops-fleet-0.1.0.tar.xz")
 TIMEOUT = 300  # seconds; the first deploy builds the virtualenvs
 HOST = "localhost"
@@ -30,7 +31,7 @@ import time
 from celery import Celery
 
 app = Celery("clock")
-app.conf.beat_schedule = {"tick": {"task": "clock.nap", "schedule": 60.0, "args": [0], "options": {"expires": 60}}}
+app.conf.beat_schedule = {"tick": {"task": "clock.nap", "schedule": 60.0, "args": [0]}}
 
 
 @app.task
@@ -103,7 +104,7 @@ class Machine:
             packed.extractall(place, filter="data")
 
     def deploy(self, collection: str = "present", **variables: Any) -> tuple[str, int]:
-        """Deploy with one of the collections; ansible-playbook's output, and how many tasks changed something."""
+        """Deploy with one of the collections; what was said, and how many tasks changed something."""
         groups = ("redis", "celery_workers", "celery_beat", "celery_flower")
         children = {group: {"hosts": {HOST: {}}} for group in groups}
         everything = {"all": {"vars": {**self.variables, **variables}, "children": children}}
@@ -142,7 +143,7 @@ class Machine:
         return {record["node"]: record["active"] for record in self.books()["nodes"]}
 
     def results(self, ids: list[str]) -> list[str]:
-        code = "import sys\nfrom clock import app\nfor id in sys.argv[1:]: print(app.AsyncResult(id).get(timeout=60))"
+        code = "import sys\nfrom clock import app\nfor id in sys.argv[1:]: print(app.AsyncResult(id).get(60))"
         return self.run("python", "-c", code, *ids).split()
 
     def books(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,17 +17,18 @@ NAMES = ("python3.10", "python3.11", "python3.12", "python3.13")
 
 
 def interpreters() -> list[Path]:
-    """The Pythons of this machine that can run a fleet, that of the tests first, one of each minor version."""
-    versions = Path.home() / ".pyenv/versions"
-    places = [os.environ["PATH"], *map(str, versions.glob("*/bin"))]
+    """The Pythons of this machine that can run a fleet, one of each minor version, that of the tests first."""
+    folders = [Path(name) for name in os.environ["PATH"].split(":")]
+    folders += sorted(Path.home().glob(".pyenv/versions/*/bin"))
+    code = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2], sys.base_prefix)"
     found: dict[str, Path] = {}
-    for candidate in [sys.executable, *(shutil.which(name, path=":".join(places)) for name in NAMES)]:
-        if candidate:
-            code = "import ensurepip, sys, venv; print(sys.version_info[:2], sys.base_prefix)"
-            done = subprocess.run([candidate, "-I", "-c", code], capture_output=True, text=True)
-            version, _, prefix = done.stdout.strip().rpartition(" ")
-            if done.returncode == 0:
-                found.setdefault(version, Path(prefix) / "bin/python3")
+    for candidate in [Path(sys.executable), *(folder / name for folder in folders for name in NAMES)]:
+        if not candidate.exists():
+            continue
+        done = subprocess.run([candidate, "-I", "-c", code], capture_output=True, text=True)
+        if done.returncode == 0:
+            version, prefix = done.stdout.strip().split(" ", 1)
+            found.setdefault(version, Path(prefix) / "bin" / f"python{version}")
     return list(found.values())
 
 
@@ -73,3 +73,12 @@ def test_what_moves_on_below_a_fleet(machine: Machine, subtests: pytest.Subtests
         assert {record["release"] for record in machine.books()["nodes"]} == {f"{min(set(releases))}-2"}
         assert machine.results(tasks) == ["slept"] * 4
         assert (machine.prefix / "steps").read_text() == "done\n"
+
+    with subtests.test("Celery: another requirement is another release, and workers restart on it"):
+        tasks = machine.send(seconds=3, count=4)
+        (machine.application / "requirements.txt").write_text("celery[redis]==5.7.0\n")
+        machine.deploy()
+        newest = machine.pids()
+        assert {name for name in moved if newest[name] == moved[name]} == {"flower", "redis"}
+        assert {record["celery"] for record in machine.books()["nodes"]} == {"5.7.0"}
+        assert machine.results(tasks) == ["slept"] * 4

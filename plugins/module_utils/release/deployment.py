@@ -88,7 +88,7 @@ class Deployment:
         An upgrade of the system can take the Python of a release away. What runs still uses its files, and
         its successor may not build: so the release is not built over, but beside, as VERSION-2.
         """
-        wanted = self.version
+        self.wanted = wanted = self.version
         first = release_store.read_record(self.layout.release(wanted))
         if first and self.digest and first.get("digest") != self.digest:
             raise ReleaseError(
@@ -100,7 +100,8 @@ class Deployment:
         self.former: dict[str, t.Any] = {}
         for version in release.builds_of(wanted, finished, self.current):
             record = release_store.read_record(self.layout.release(version))
-            if self.digest and record["digest"] != self.digest:
+            is_build = record.get("build_of", record["version"]) == wanted
+            if not is_build or (self.digest and record["digest"] != self.digest):
                 continue  # Another version, by somebody who counts too.
             if release_build.is_healthy(self.layout.release(version), record["python_version"]):
                 self.version, self.record = version, record
@@ -278,6 +279,7 @@ class Deployment:
             "complete": True,
             "fleet": self.params["fleet"],
             "version": self.version,
+            "build_of": self.wanted,
             "digest": self.digest,
             "source": shown,
             "commit": self.commit,
