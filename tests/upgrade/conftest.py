@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# The previous release, so that a shallow clone has it too. `git archive TAG plugins roles runtime playbooks meta
-# galaxy.yml | xz -9e` makes it.
+# The previous release, so that a shallow clone has it too: `git archive TAG plugins roles runtime playbooks
+# meta galaxy.yml | xz -9e`.
 PREVIOUS = Path(__file__).with_name("celeryops-fleet-0.1.0.tar.xz")
 TIMEOUT = 300  # seconds; the first deploy builds the virtualenvs
 HOST = "localhost"

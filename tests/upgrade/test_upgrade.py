@@ -17,7 +17,7 @@ NAMES = ("python3.10", "python3.11", "python3.12", "python3.13")
 
 
 def interpreters() -> list[Path]:
-    """The Pythons of this machine that can run a fleet, one of each minor version, that of the tests first."""
+    """The Pythons of this machine that can run a fleet, one of each minor version, our own first."""
     folders = [Path(name) for name in os.environ["PATH"].split(":")]
     folders += sorted(Path.home().glob(".pyenv/versions/*/bin"))
     code = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2], sys.base_prefix)"
