@@ -2,7 +2,7 @@
 
     produce.py FOLDER      ends when FOLDER/stop exists, and leaves FOLDER/report.json
 
-{"sent": 80, "lost": [tasks without a result], "again": [tasks that began more than once], "nodes": {"ml": [...], ...}}
+{"sent": 80, "lost": [no result], "again": [began more than once], "nodes": {"ml": [who ran them], ...}}
 """
 
 import json
@@ -49,7 +49,9 @@ for identifier, (queue, result) in sent.items():
         lost.append([queue, identifier])
 
 begun = list(Event.objects.filter(kind="task_prerun", subject__in=sent).values_list("subject", "node"))
-nodes = {queue: sorted({node for task, node in begun if sent[task][0] == queue}) for queue in ("ml", "celery")}
+nodes = {
+    queue: sorted({node for task, node in begun if sent[task][0] == queue}) for queue in ("ml", "celery")
+}
 again = [task for task, times in Counter(task for task, _ in begun).items() if times > 1]
 report = {"sent": len(sent), "lost": lost, "again": again, "nodes": nodes}
 Path(folder, "report.tmp").write_text(json.dumps(report))
