@@ -29,7 +29,7 @@ _PLACE = re.compile(
     r"(?<![\w./<-])((?:playbooks|inventories|tools|tests|roles|examples|molecule|changelogs|requirements)/[\w./-]*\w)"
 )
 #: Those that a page tells the reader to make.
-_YOURS = {"inventories/mine"}
+_YOURS = {"inventories/demo", "inventories/mine"}
 _MAKE = re.compile(r"\bmake ([a-z][a-z-]*)\b")
 
 
