@@ -22,6 +22,10 @@ options:
     description: The fleet's name. Its own processes carry it in their environment (C(CELERYOPS_FLEET)).
     type: str
     required: true
+  former_fleet:
+    description: The name by which the fleet runs so far, if it has just got another one.
+    type: str
+    default: ""
   run_dir:
     description: The fleet's folder of pidfiles, which tells fleets of one name under two prefixes apart.
     type: path
@@ -266,6 +270,7 @@ def _list_of(options: dict[str, Any]) -> dict[str, Any]:
 def argument_spec() -> dict[str, Any]:
     return {
         "fleet": {"type": "str", "required": True},
+        "former_fleet": {"type": "str", "default": ""},
         "run_dir": {"type": "path"},
         "app": {"type": "str", "default": ""},
         "manager": {"type": "str", "choices": ["systemd", "multi"], "default": "multi"},
@@ -303,7 +308,9 @@ class Preflight:
 
     def __init__(self, params: dict[str, Any]) -> None:
         self.params = params
-        self.ours = Deployment(params["fleet"], params["run_dir"] or "", params["app"])
+        self.ours = Deployment(
+            params["fleet"], params["run_dir"] or "", params["app"], params["former_fleet"]
+        )
         self.problems: list[Problem] = []
         self.facts: dict[str, Any] = {"systemd": 0}
 

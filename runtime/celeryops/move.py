@@ -12,6 +12,7 @@ The question, for URLs with passwords must stand on no command line::
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -63,10 +64,24 @@ def move(question: Mapping[str, Any]) -> dict[str, Any]:
         else:
             others = [stack.enter_context(opened(one)) for one in question.get("others", ())]
             report = Mover(old, new, rules, others).run(sweep=action == "sweep")
+            _rename_folders(new, here["fleet"])
             answer = {"same": False, "gone": False, **report.as_dict()}
         for pair in _results_apart(here, there):
             answer["keys"] = answer.get("keys", 0) + _copy_results(stack, *pair)
         return answer
+
+
+def _rename_folders(new: Side, former: str) -> None:
+    """The book of hosts names each host's folder of releases, which bears the fleet's name."""
+    if former == new.fleet:
+        return
+    hosts = f"{new.prefix}{moverules.BOOKS}{new.fleet}:hosts"
+    for host, text in new.client.hgetall(hosts).items():
+        with contextlib.suppress(ValueError, TypeError, AttributeError):
+            entry = json.loads(text)
+            above, _, name = str(entry.get("opt_dir", "")).rpartition("/")
+            if name == former:
+                new.client.hset(hosts, host, json.dumps({**entry, "opt_dir": f"{above}/{new.fleet}"}))
 
 
 def rules_for(here: Mapping[str, Any], there: Mapping[str, Any], same_database: bool) -> Rules:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,7 @@ def test_another_name(old: Server) -> None:
     client = old.client()
     producer(old.url()).send_task("grove.touch", args=[1], queue="oak")
     client.hset("celeryops:grove:once", "1/migrate", "{}")
-    client.hset("celeryops:grove:hosts", "w1", "{}")
+    client.hset("celeryops:grove:hosts", "w1", '{"roles": ["worker"], "opt_dir": "/opt/celery/grove"}')
     client.set("celeryops:grove:node:default-1@w1", "{}")
     client.hset("celeryops:moss:once", "1/migrate", "of another fleet")
 
@@ -180,6 +181,10 @@ def test_another_name(old: Server) -> None:
         b"celeryops:wood:hosts",
         b"celeryops:wood:once",
     ]
+    assert json.loads(client.hget("celeryops:wood:hosts", "w1")) == {
+        "roles": ["worker"],
+        "opt_dir": "/opt/celery/wood",
+    }
 
 
 def test_another_name_and_another_server(old: Server, new: Server) -> None:

@@ -37,16 +37,22 @@ class Problem:
 
 @dataclass(frozen=True)
 class Deployment:
-    """Which processes are this fleet's own: two fleets of one name under two prefixes are strangers."""
+    """Which processes are this fleet's own: two fleets of one name under two prefixes are strangers.
+
+    former: the name that the fleet has had so far, by which it still runs.
+    """
 
     fleet: str = ""
     run_dir: str = ""
     app: str = ""
+    former: str = ""
 
     def owns(self, process: Process) -> bool:
-        if not self.fleet or process.get(FLEET) != self.fleet:
+        name = process.get(FLEET)
+        if not name or name not in (self.fleet, self.former):
             return False
-        return not self.run_dir or process.get(RUN_DIR) in (self.run_dir, None)
+        run_dir = os.path.join(os.path.dirname(self.run_dir), name) if name == self.former else self.run_dir
+        return not self.run_dir or process.get(RUN_DIR) in (run_dir, None)
 
 
 @dataclass(frozen=True)
