@@ -63,7 +63,7 @@ class Watch:
         self._thread = threading.Thread(target=self._look)
 
     def _look(self) -> None:
-        while not self._end.wait(0.05):
+        while not self._end.wait(0.1):
             self.seen.update(text for _, text in LEAKS.command_lines() if shown_in(text))
 
     def __enter__(self) -> Watch:
