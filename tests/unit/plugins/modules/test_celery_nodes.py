@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import lock
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.convergence import (
     Convergence,
     Layout,
@@ -145,3 +146,16 @@ def test_where_the_records_are_read() -> None:
     cheap = (["/v/python", "-m", "celeryops", "status", "--json"], ["/e/environment"])
     assert status_command("/o", "/e", "/v/python", None) == cheap
     assert status_command("/o", "/e", "/v/python", ["mine"]) == (["mine"], [])
+
+
+@linux
+def test_another_run_on_the_host_is_waited_for_and_then_named(tmp_path: Path) -> None:
+    (tmp_path / "run_dir").mkdir()
+    with lock.held(str(tmp_path / "run_dir"), "celery_nodes, beat", 0):
+        patient = params(tmp_path, state="absent", stop_timeout=1)
+        result = run("celery_nodes", **patient)
+        assert result["failed"] and f"process {os.getpid()} (celery_nodes, beat)" in result["msg"]
+        assert "waited 1 s for it" in result["msg"]
+        # A prediction touches nothing, so it need not wait.
+        assert not run("celery_nodes", check=True, **patient).get("failed")
+    assert not run("celery_nodes", **patient).get("failed")
