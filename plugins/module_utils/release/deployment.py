@@ -487,6 +487,12 @@ def found(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
             f"no release is active on this host ({layout.current}), and this run builds none: deploy without "
             "--tags first, or add the tag app"
         )
+    if not release_build.is_healthy(path, record["python_version"]):
+        raise ReleaseError(
+            f"the active release {version} no longer runs on this host: its Python "
+            f"{record['python_version']} ({record['python']}) is gone or another, and this run builds none: "
+            "deploy without --tags, or add the tag app"
+        )
     runtime_hash = record["runtime_hash"]
     if not os.path.isdir(layout.runtime(runtime_hash)):
         raise ReleaseError(
