@@ -248,13 +248,15 @@ def test_secrets_that_the_given_password_does_not_open(tmp_path: Path) -> None:
     assert "hush" not in wrong + missing
 
 
-def test_host_that_cannot_be_reached(tmp_path: Path) -> None:
+def test_hosts_that_cannot_be_reached_or_used(tmp_path: Path) -> None:
     away = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
-    inventory = inventory_of(tmp_path, {"worker1": {}, "worker2": away})
+    without_python = {"ansible_python_interpreter": "/nowhere/python"}
+    inventory = inventory_of(tmp_path, {"worker1": {}, "worker2": away, "worker3": without_python})
     message = refused(tmp_path / "prefix", {}, inventory=inventory)
     assert "worker2 cannot be reached" in message
     assert "port 1" in message
-    assert "--limit '!worker2'" in message
+    assert "worker3 cannot be used (The module interpreter '/nowhere/python' was not found" in message
+    assert "--limit '!worker2:!worker3'" in message
 
 
 @pytest.fixture
