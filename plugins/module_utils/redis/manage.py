@@ -92,6 +92,13 @@ class ServiceServer:
         _unused, text = redis_process.run(["systemctl", "show", "--property=LoadState", "--value", self.name])
         return text.strip() == "loaded"
 
+    def masked(self) -> bool:
+        """True when somebody has seen to it that nothing can start the service."""
+        if not self._systemd:
+            return False
+        _unused, text = redis_process.run(["systemctl", "show", "--property=LoadState", "--value", self.name])
+        return text.strip() == "masked"
+
     def enabled(self) -> bool:
         """True when the service starts with the host; always where there is no systemd to ask."""
         if not self._systemd:

@@ -37,6 +37,11 @@ class Service(Reconciler):
 
     def look(self) -> list[str]:
         problems = []
+        if self.server.masked():
+            return [
+                "the service {0} is masked: somebody has seen to it that nothing can start it. Find out why, "
+                "then run `systemctl unmask {0}`.".format(self.params["service"])
+            ]
         if self.main_text is not None and self.server.present():
             found = redis_install.on_path()
             self.binary = found[0] if found else None
