@@ -11,7 +11,7 @@ is given, then strikes:
     ["run", CONTAINER, COMMAND]   a shell command on the host
 
 With "do" alone it strikes without a deploy. Else it prints {"rc": exit code of the deploy, "struck": seconds
-after its start, "output": what it said}.
+after its start, "output": what it said, "said": the same in one line}.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def main(request: dict[str, Any]) -> None:
         except subprocess.TimeoutExpired:
             os.killpg(deploy.pid, signal.SIGKILL)
             code, failure = deploy.wait(), f"the deploy did not end within {DEPLOY_SECONDS} s"
-        print(json.dumps({"rc": code, "struck": struck, "output": output()}))
+        text = output()
+        print(json.dumps({"rc": code, "struck": struck, "output": text, "said": " ".join(text.split())}))
         if failure:
             sys.exit(failure)
 
