@@ -26,18 +26,29 @@ TIMEOUT = 300  # seconds; the first deploy builds the virtualenvs
 HOST = "localhost"
 
 APPLICATION = """
+import os
 import time
 
 from celery import Celery
 
 app = Celery("clock")
-app.conf.beat_schedule = {"tick": {"task": "clock.nap", "schedule": 60.0, "args": [0]}}
+app.conf.beat_schedule = {"tick": {"task": "clock.tick", "schedule": 60.0}}
 
 
 @app.task
-def nap(seconds):
-    time.sleep(seconds)
-    return "slept"
+def tick():
+    return "tick"
+
+
+@app.task
+def work(path, changed):
+    # Until the deploy has written what the node is restarted for, and a little longer.
+    for _ in range(3000):
+        if os.stat(path).st_mtime_ns != changed:
+            break
+        time.sleep(0.1)
+    time.sleep(2)
+    return "worked"
 """
 
 
@@ -130,17 +141,21 @@ class Machine:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
-    def send(self, seconds: int, count: int) -> list[str]:
-        """Send naps, and wait until some run; their ids."""
-        code = f"from clock import nap\nfor _ in range({count}): print(nap.delay({seconds}).id)"
-        ids = self.run("python", "-c", code).split()
-        while not any(self.active().values()):
-            pass
-        return ids
+    def send(self) -> list[str]:
+        """Send tasks for all processes of a pool and as many more; their ids, when one runs.
 
-    def active(self) -> dict[str, int]:
-        """How many tasks each node is working on, by the fleet's records."""
-        return {record["node"]: record["active"] for record in self.books()["nodes"]}
+        They last into the next deploy.
+        """
+        code = """
+import os, sys, time
+from clock import work
+changed = os.stat(sys.argv[1]).st_mtime_ns
+sent = [work.delay(sys.argv[1], changed) for _ in range(4)]
+while not any(result.state == "STARTED" for result in sent):
+    time.sleep(0.1)
+print(*(result.id for result in sent))
+"""
+        return self.run("python", "-c", code, f"{self.prefix}/etc/celery/clock/nodes/default-1.env").split()
 
     def results(self, ids: list[str]) -> list[str]:
         code = "import sys\nfrom clock import app\nfor id in sys.argv[1:]: print(app.AsyncResult(id).get(60))"

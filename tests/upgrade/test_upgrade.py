@@ -40,7 +40,8 @@ def test_what_moves_on_below_a_fleet(machine: Machine, subtests: pytest.Subtests
     old = machine.pids()
     assert sorted(old) == ["beat", "default-1", "flower", "other-1", "redis"]
     releases = machine.releases()
-    tasks = machine.send(seconds=3, count=4)
+    version = (machine.opt / "current").readlink().name
+    tasks = machine.send()
 
     machine.deploy()
     new = machine.pids()
@@ -53,7 +54,7 @@ def test_what_moves_on_below_a_fleet(machine: Machine, subtests: pytest.Subtests
     with subtests.test("the collection: no release is built again, no step run again, no task lost"):
         assert machine.releases() == releases
         assert (machine.prefix / "steps").read_text() == "done\n"
-        assert machine.results(tasks) == ["slept"] * 4
+        assert machine.results(tasks) == ["worked"] * 4
 
     with subtests.test("the collection: a second deploy changes and restarts nothing"):
         output, changed = machine.deploy()
@@ -61,7 +62,7 @@ def test_what_moves_on_below_a_fleet(machine: Machine, subtests: pytest.Subtests
         assert machine.pids() == new
 
     with subtests.test("the system's Python: the release is built aside, workers and beat restart on it"):
-        tasks = machine.send(seconds=3, count=4)
+        tasks = machine.send()
         machine.python.unlink()
         if others:
             machine.python.symlink_to(others[0])
@@ -70,15 +71,15 @@ def test_what_moves_on_below_a_fleet(machine: Machine, subtests: pytest.Subtests
         assert "no longer runs on this host" in output
         assert {name for name in new if moved[name] == new[name]} == {"redis"}
         assert set(releases) < set(machine.releases())
-        assert {record["release"] for record in machine.books()["nodes"]} == {f"{min(set(releases))}-2"}
-        assert machine.results(tasks) == ["slept"] * 4
+        assert {record["release"] for record in machine.books()["nodes"]} == {f"{version}-2"}
+        assert machine.results(tasks) == ["worked"] * 4
         assert (machine.prefix / "steps").read_text() == "done\n"
 
     with subtests.test("Celery: another requirement is another release, and workers restart on it"):
-        tasks = machine.send(seconds=3, count=4)
+        tasks = machine.send()
         (machine.application / "requirements.txt").write_text("celery[redis]==5.7.0\n")
         machine.deploy()
         newest = machine.pids()
         assert {name for name in moved if newest[name] == moved[name]} == {"flower", "redis"}
         assert {record["celery"] for record in machine.books()["nodes"]} == {"5.7.0"}
-        assert machine.results(tasks) == ["slept"] * 4
+        assert machine.results(tasks) == ["worked"] * 4
