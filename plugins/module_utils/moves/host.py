@@ -68,8 +68,8 @@ def read_note(dirs: Dirs) -> dict[str, Any] | None:
 
 
 def write_note(dirs: Dirs, note: Mapping[str, Any]) -> None:
-    """As private as the environment, which holds the same passwords."""
-    like = os.stat(dirs.environment)
+    """For its owner alone: it holds passwords."""
+    like = os.stat(dirs.etc_dir)
     handle, temporary = tempfile.mkstemp(prefix=".move.", dir=dirs.etc_dir)
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
         json.dump(note, stream)
