@@ -11,6 +11,8 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.redis.client impor
 
 # A fleet's book of hosts, and the records of its processes, which vanish soon after them.
 _TENANT = re.compile(r"celeryops:([a-z][a-z0-9-]*):(?:hosts|node:.+)\Z", re.DOTALL)
+# What a move to another server or name notes for itself; it expires.
+_NOTE = re.compile(r"celeryops:[a-z][a-z0-9-]*:move(?::|\Z)")
 _BATCH = 1000  # keys that one SCAN looks at
 
 
@@ -48,11 +50,16 @@ def other_fleets(redis: Redis, fleet: str) -> list[str]:
     return found
 
 
+def is_record_of(key: str, fleet: str) -> bool:
+    """Whether a key is what the fleet keeps about itself, under this name or, while it moves, an older one."""
+    return bool(_NOTE.search(key)) or re.search(rf"celeryops:{re.escape(fleet)}:", key) is not None
+
+
 def is_empty_without(redis: Redis, fleet: str) -> bool:
     """Whether nothing is on this server but what the fleet keeps about itself."""
     for number in databases(redis.info()):
         redis.call("SELECT", number)
-        own = sum(1 for key in set(scan(redis, f"*celeryops:{glob_escaped(fleet)}:*")))
-        if redis.call("DBSIZE") > own:
+        own = {key for key in scan(redis, "*celeryops:*") if is_record_of(key, fleet)}
+        if redis.call("DBSIZE") > len(own):
             return False
     return True

@@ -68,6 +68,21 @@ def test_fleets_by_their_keys() -> None:
     assert tenants.fleets_of(keys) == {"shop", "blog"}
 
 
+@pytest.mark.parametrize(
+    "key, own",
+    [
+        ("celeryops:shop:once", True),
+        ("p:celeryops:shop:hosts", True),
+        ("celeryops:old-name:move:lease", True),
+        ("celeryops:blog:once", False),
+        ("celeryops:shopping:once", False),
+        ("celery", False),
+    ],
+)
+def test_what_a_fleet_keeps_about_itself(key: str, own: bool) -> None:
+    assert tenants.is_record_of(key, "shop") is own
+
+
 def test_databases_in_use() -> None:
     assert tenants.databases({"db2": "keys=1", "db0": "keys=3", "db_version": "1", "used": "2"}) == [0, 2]
 
