@@ -131,16 +131,24 @@ for line in sys.stdin if sys.argv[3] == "asked" else iter(str, None):
     app.send_task("grove.touch", args=[number], queue="oak")
     print(number, flush=True)
     number += 1
-    time.sleep(0.001)
+    time.sleep(float(sys.argv[4]))
 """
 
 
 class Producer:
     """A process that sends its numbers to the queue oak: all the time, or one whenever it is asked."""
 
-    def __init__(self, url: str, first: int = 0, asked: bool = False) -> None:
+    def __init__(self, url: str, first: int = 0, asked: bool = False, pause: float = 0.001) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _PRODUCER, url, str(first), "asked" if asked else "always"],
+            [
+                sys.executable,
+                "-c",
+                _PRODUCER,
+                url,
+                str(first),
+                "asked" if asked else "always",
+                str(pause),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
