@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from .conftest import Server, run_module
+import pytest
+
+from .conftest import Server, free_port, run_module, until
 
 WORKERS = {"worker": ["w1", "w2"], "beat": ["w1"]}
 
@@ -113,3 +118,61 @@ def test_a_server_with_another_fleet_on_it_stays(one: Server) -> None:
     gone = one.run(state="absent", fleet="shop")
     assert gone["changed"] and gone["stopped"] and gone["others"] == []
     assert not one.pid_file.exists() and pid
+
+
+class Distribution:
+    """A package's server: its configuration includes ours, and this test is its service manager."""
+
+    def __init__(self, binary: str, folder: Path) -> None:
+        self.main, self.config, self.port = folder / "main.conf", folder / "ours.conf", free_port()
+        self.config.write_text(f"port {self.port}\nrequirepass first-password\n")
+        self.main.write_text(f"bind 127.0.0.1\ndir {folder}\nsave 3600 1\ninclude {self.config}\n")
+        self.enabled = True
+        self.process = subprocess.Popen([binary, str(self.main)], stdout=subprocess.DEVNULL)
+
+    def runs(self) -> bool:
+        return self.process.poll() is None
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+    def disable(self) -> None:
+        self.enabled = False
+
+    def absent(self) -> dict[str, Any]:
+        files = {"main_config": str(self.main), "config": str(self.config)}
+        server = {"service": "redis-server", "port": self.port, "password": "first-password"}
+        return run_module("redis_server", {"state": "absent", "fleet": "shop", **files, **server})
+
+
+@pytest.fixture
+def distribution(one: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distribution]:
+    from ansible_collections.celeryops.fleet.plugins.module_utils.redis.manage import ServiceServer
+
+    package = Distribution(one.binary, tmp_path)
+    one.options["port"] = package.port
+    answers = {
+        "active": lambda self: package.runs(),
+        "pid": lambda self: package.process.pid if package.runs() else None,
+        "enabled": lambda self: package.enabled,
+        "disable": lambda self: package.disable(),
+        "stop": lambda self, session, pid: package.end(),
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(ServiceServer, name, answer)
+    until(one.answers, "the package's server listens")
+    yield package
+    package.end()
+
+
+def test_a_package_s_server_that_holds_nothing_is_stopped(one: Server, distribution: Distribution) -> None:
+    book(one, "joined", roles={"worker": ["x1"]}, fleet="blog", inventory=["x1"], visible=["x1"])
+    kept = distribution.absent()
+    assert not kept["changed"] and kept["others"] == ["blog (database 1)"] and distribution.runs()
+    book(one, "settled", settled=["x1"], fleet="blog", inventory=["x1"])
+    one.call("HSET", "celeryops:shop:once", "a", "b")
+    gone = distribution.absent()
+    assert gone["changed"] and gone["stopped"] and not distribution.runs() and not distribution.enabled
+    assert not distribution.config.exists() and "include" not in distribution.main.read_text()
+    assert not distribution.absent()["changed"]

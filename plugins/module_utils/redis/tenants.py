@@ -51,7 +51,7 @@ def other_fleets(redis: Redis, fleet: str) -> list[str]:
 
 
 def is_record_of(key: str, fleet: str) -> bool:
-    """Whether a key is what the fleet keeps about itself, under this name or, while it moves, an older one."""
+    """Whether a key is what the fleet keeps about itself, or what any move has noted."""
     return bool(_NOTE.search(key)) or re.search(rf"celeryops:{re.escape(fleet)}:", key) is not None
 
 
