@@ -227,6 +227,20 @@ def argument_spec() -> dict[str, Any]:
     }
 
 
+_NOTHING: dict[str, Any] = {
+    "installed": False,
+    "moves": False,
+    "sweeps": False,
+    "renames": False,
+    "name": "",
+    "sources": [],
+    "target": "",
+    "brokers": [],
+    "dirs": {},
+    "problems": [],
+}
+
+
 class Move:
     """What one host knows of its fleet's move."""
 
@@ -320,7 +334,13 @@ def main() -> None:
     except host.MoveError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
-        module.fail_json(msg=f"{error.filename}: {error.strerror or error}")
+        told = (
+            f"{error.filename}: {error.strerror or error}. Run the play as the owner of that file, or as root"
+        )
+        if state != "looked":
+            module.fail_json(msg=told)
+        # The task that looks has no log, so it is left to the next one to say so.
+        module.exit_json(changed=False, **dict(_NOTHING, moves=True, problems=[told]))
     diff = {"before": "\n".join([*result["sources"], ""]), "after": f"{result['target']}\n"}
     module.exit_json(changed=changed, **({"diff": diff} if changed else {}), **result)
 
