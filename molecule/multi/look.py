@@ -2,8 +2,8 @@
 
     python3 look.py FLEET
 
-{"default-1": {"pid", "argv", "unit", "parent", "user"}, ..., "beat": ...}; a second one of a name is
-"default-1 again".
+{"default-1": {"pid", "argv", "unit", "parent", "fingerprint", "user"}, ..., "beat": ...}
+A second process of one name is called "default-1 again".
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def look(fleet: str) -> dict[str, dict[str, object]]:
                     "argv": words(process / "cmdline"),
                     "unit": unit_of(process),
                     "parent": int((process / "stat").read_text().rpartition(")")[2].split()[1]),
+                    "fingerprint": environment.get("CELERYOPS_FINGERPRINT", ""),
                     "user": pwd.getpwuid(process.stat().st_uid).pw_name,
                 }
         except OSError:
