@@ -44,6 +44,10 @@ class Dirs(NamedTuple):
         return any(os.path.exists(os.path.join(self.etc_dir, name)) for name in ("environment", "flower.env"))
 
     @property
+    def secrets(self) -> str:
+        return os.path.join(self.etc_dir, "secrets")
+
+    @property
     def note(self) -> str:
         return os.path.join(self.etc_dir, "move.json")
 
@@ -173,11 +177,15 @@ def conflicts(old: Dirs, new: Dirs) -> list[str]:
         )
     elif old.is_used and new.is_used:
         found.append(
-            f"fleets of both names are installed here: {old.etc_dir} and {new.etc_dir}. Tear one of them down, "
-            "or remove celery_app_former_name"
+            f"fleets of both names are installed here: {old.etc_dir} and {new.etc_dir}. Tear one of them "
+            "down, or remove celery_app_former_name"
         )
-    elif _entries(old.state_dir) and _entries(new.state_dir):
-        found.append(f"{old.state_dir} and {new.state_dir} both hold data. Move one of the two folders away")
+    else:
+        # A run that was interrupted has moved some of them: only what is in both places is in the way.
+        for source, target in ((old.state_dir, new.state_dir), (old.secrets, new.secrets)):
+            both = sorted({*_entries(source)} & {*_entries(target)})
+            if both:
+                found.append(f"{source} and {target} both hold {', '.join(both)}. Move those of one away")
     return found
 
 
@@ -187,7 +195,7 @@ def renames(old: Dirs, new: Dirs) -> list[tuple[str, str]]:
     for source, target in (
         (old.state_dir, new.state_dir),
         (old.log_dir, new.log_dir),
-        (os.path.join(old.etc_dir, "secrets"), os.path.join(new.etc_dir, "secrets")),
+        (old.secrets, new.secrets),
     ):
         taken = set(_entries(target))
         former = os.path.basename(old.etc_dir)

@@ -128,6 +128,16 @@ def test_two_living_names_are_refused(old: host.Dirs) -> None:
     assert "fleets of both names are installed here" in host.conflicts(old, new)[0]
 
 
+def test_what_an_interrupted_run_has_moved_is_not_in_the_way(old: host.Dirs) -> None:
+    new = old.named("store")
+    Path(old.state_dir, "more").write_text("content")
+    os.makedirs(new.state_dir)
+    os.rename(f"{old.state_dir}/data", f"{new.state_dir}/data")
+    assert host.conflicts(old, new) == []
+    host.rename(old, new)
+    assert sorted(os.listdir(new.state_dir)) == ["data", "more"]
+
+
 def test_folders_that_do_not_bear_the_name_are_refused(old: host.Dirs) -> None:
     odd = old.named("store")._replace(state_dir="/srv/data")
     assert "/srv/data ends in something else" in host.conflicts(old, odd)[0]
