@@ -2,8 +2,8 @@
 
     python3 observe.py FLEET
 
-{"units": {"worker@default-1": {"state", "pid", "began", "argv", "environment", "restarts", "children", "unit"},
-           ...},
+{"units": {"worker@default-1": {"state", "pid", "began", "argv", "environment", "restarts", "children",
+                                "unit"}, ...},
  "strays": [pids of the fleet's processes that belong to none of its units],
  "listening": ["127.0.0.1:6379", ...]}
 """

@@ -329,7 +329,7 @@ def main() -> None:
         if state == "looked":
             module.exit_json(changed=False, brokers=move.brokers(), **result)
         if result["problems"]:
-            module.fail_json(msg="\n".join(result["problems"]), **result)
+            module.fail_json(**dict(result, msg="\n".join(result["problems"])))
         changed = _act(module, move, state, result)
     except host.MoveError as error:
         module.fail_json(msg=str(error))
@@ -340,7 +340,7 @@ def main() -> None:
         if state != "looked":
             module.fail_json(msg=told)
         # The task that looks has no log, so it is left to the next one to say so.
-        module.exit_json(changed=False, **dict(_NOTHING, moves=True, problems=[told]))
+        module.exit_json(**dict(_NOTHING, changed=False, moves=True, problems=[told]))
     diff = {"before": "\n".join([*result["sources"], ""]), "after": f"{result['target']}\n"}
     module.exit_json(changed=changed, **({"diff": diff} if changed else {}), **result)
 

@@ -69,7 +69,7 @@ def test_a_server_in_a_deep_folder_is_known(tmp_path: Path) -> None:
     shutil.copy("/bin/sleep", program)
     with subprocess.Popen([program, "60"]) as process:
         try:
-            # Popen returns when exec has closed its pipe, an instant before the kernel shows the command line.
+            # Popen returns when exec has closed its pipe, an instant before the kernel shows its arguments.
             deadline = time.monotonic() + 10
             while not Path("/proc/%d/cmdline" % process.pid).read_bytes() and time.monotonic() < deadline:
                 time.sleep(0.01)
