@@ -13,8 +13,8 @@ description:
   - Nothing that runs is touched until the application imports and its one-time steps are done; then the link
     C(current) is switched in one step.
   - A release that is there already is not built again. What an interrupted run left is built anew.
-  - A release whose Python was taken away or replaced, as by an upgrade of the system, is built again beside the
-    old one, as C(VERSION-2). Its one-time steps do not run again.
+  - A release whose Python was taken away or replaced, as by an upgrade of the system, is built again beside
+    the old one, as C(VERSION-2). Its one-time steps do not run again.
   - The fleet's runtime, which comes in beside the application by C(PYTHONPATH), is put into
     O(opt_dir)C(/runtime/HASH).
   - Folders and wheels of the controller are sent only to hosts that lack their version.
