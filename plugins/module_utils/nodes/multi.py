@@ -309,7 +309,7 @@ class Multi(Manager):
             return ""
         if process is None:
             return "it has no process"
-        if _is_another(process, job):
+        if process.get(processes.FINGERPRINT) != wanted.fingerprint:
             return explain.wrong_fingerprint(
                 f"process {process.pid}",
                 process.get(processes.FINGERPRINT),
@@ -356,9 +356,12 @@ class Multi(Manager):
 
 
 def _is_another(process: Process | None, job: Job) -> bool:
-    """Whether a process carries another fingerprint than is wanted: that does not change while it lives."""
-    wanted = job.step.wanted
-    return bool(process and wanted and process.get(processes.FINGERPRINT) != wanted.fingerprint)
+    """Whether a process carries another fingerprint than is wanted: that does not change while it lives.
+
+    One without any may have been looked at in the middle of its exec, whose environment is still empty.
+    """
+    carried = process.get(processes.FINGERPRINT) if process else None
+    return bool(carried and job.step.wanted and carried != job.step.wanted.fingerprint)
 
 
 def _report(step: Step, launched: bool, outcome: Outcome) -> None:
