@@ -214,13 +214,15 @@ def public_key() -> str:
     return key.with_suffix(".pub").read_text()
 
 
-def start(host: Host, network: str, image_name: str) -> None:
+def start(host: Host, network: str, image_name: str, hosts: list[Host]) -> None:
     """Start one container and wait until it is up, as its systemd says."""
     downloads = CACHE / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
     run("rm", "--force", host.name)
     options = ["--name", host.name, "--hostname", host.host]
     options += ["--network", network, f"--ip={host.address}", f"--network-alias={host.host}"]
+    # The network's name server forgets a host that boots, for a moment, and all of them while a network goes.
+    options += [f"--add-host={one.host}:{one.address}" for one in hosts]
     options += ["--label", f"{LABEL}={json.dumps(asdict(replace(host, network=network)))}"]
     options += ["--volume", f"{downloads}:{machine.DOWNLOADS}"]
     for volume, path in host.volumes.items():
@@ -271,7 +273,7 @@ def up(network: str, subnet: str, hosts: list[Host]) -> None:
         must("network", "create", f"--subnet={subnet}", network)
     with ThreadPoolExecutor(max_workers=8) as pool:
         kinds = [(host, (host.suite, *sorted(host.packages))) for host in hosts]
-        for started in [pool.submit(start, host, network, images[kind]) for host, kind in kinds]:
+        for started in [pool.submit(start, host, network, images[kind], hosts) for host, kind in kinds]:
             started.result()
 
 
