@@ -1,4 +1,4 @@
-"""Run on a host: prints which processes a fleet's units have, and how often each was ever started.
+"""Run on a host: prints which processes a fleet's units have, and how often each was started since the boot.
 
 python3 look.py FLEET
 {"pids": {"worker@default-1": 123, ...}, "starts": {"worker@default-1": 2, ...}}
@@ -27,7 +27,9 @@ def main(fleet: str) -> None:
     for line in lines("systemctl", "list-units", "--plain", "--no-legend", f"celery-{fleet}-*.service"):
         unit = line.split()[0]
         pids[short(unit)] = int(lines("systemctl", "show", "--value", "--property=MainPID", unit)[0])
-    entries = [json.loads(line) for line in lines("journalctl", "-o", "json", f"MESSAGE_ID={STARTING}")]
+    entries = [
+        json.loads(line) for line in lines("journalctl", "--boot", "-o", "json", f"MESSAGE_ID={STARTING}")
+    ]
     units = [entry.get("UNIT", "") for entry in entries]
     starts = collections.Counter(short(unit) for unit in units if unit.startswith(f"celery-{fleet}-"))
     print(json.dumps({"pids": pids, "starts": starts}))

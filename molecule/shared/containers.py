@@ -214,6 +214,11 @@ def public_key() -> str:
     return key.with_suffix(".pub").read_text()
 
 
+def mac(address: str) -> str:
+    """A locally administered hardware address for an IPv4 address."""
+    return "02:42:" + ":".join(f"{int(part):02x}" for part in address.split("."))
+
+
 def start(host: Host, network: str, image_name: str, hosts: list[Host]) -> None:
     """Start one container and wait until it is up, as its systemd says."""
     downloads = CACHE / "downloads"
@@ -221,6 +226,8 @@ def start(host: Host, network: str, image_name: str, hosts: list[Host]) -> None:
     run("rm", "--force", host.name)
     options = ["--name", host.name, "--hostname", host.host]
     options += ["--network", network, f"--ip={host.address}", f"--network-alias={host.host}"]
+    # A host that boots keeps its card, as others hold its number in mind for a minute.
+    options += [f"--mac-address={mac(host.address)}"]
     # The network's name server forgets a host that boots, for a moment, and all of them while a network goes.
     options += [f"--add-host={one.host}:{one.address}" for one in hosts]
     options += ["--label", f"{LABEL}={json.dumps(asdict(replace(host, network=network)))}"]
@@ -309,6 +316,8 @@ def mend(what: str, name: str) -> None:
     if what == "network":
         host = label(name)
         options = [f"--ip={host.address}", f"--alias={host.host}"]
+        if engine() == "podman":
+            options.append(f"--mac-address={mac(host.address)}")
         must("network", "connect", *options, host.network, name)
         return
     cut_mark(name).unlink(missing_ok=True)

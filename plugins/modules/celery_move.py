@@ -340,7 +340,8 @@ def main() -> None:
         if state != "looked":
             module.fail_json(msg=told)
         # The task that looks has no log, so it is left to the next one to say so.
-        module.exit_json(**dict(_NOTHING, changed=False, moves=True, problems=[told]))
+        unknown = {**_NOTHING, "moves": True, "problems": [told]}
+        module.exit_json(changed=False, **unknown)
     diff = {"before": "\n".join([*result["sources"], ""]), "after": f"{result['target']}\n"}
     module.exit_json(changed=changed, **({"diff": diff} if changed else {}), **result)
 
