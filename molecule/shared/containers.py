@@ -278,6 +278,10 @@ def up(network: str, subnet: str, hosts: list[Host]) -> None:
     public_key()
     if run("network", "inspect", network).returncode:
         must("network", "create", f"--subnet={subnet}", network)
+    # Before the hosts that share them start, all at once: only one of them could create a volume.
+    for volume in sorted({f"{network}-{volume}" for host in hosts for volume in host.volumes}):
+        if run("volume", "inspect", volume).returncode:
+            must("volume", "create", volume)
     with ThreadPoolExecutor(max_workers=8) as pool:
         kinds = [(host, (host.suite, *sorted(host.packages))) for host in hosts]
         for started in [pool.submit(start, host, network, images[kind], hosts) for host, kind in kinds]:
