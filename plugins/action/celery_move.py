@@ -27,7 +27,7 @@ class ActionModule(ActionBase):
         result = super().run(tmp, variables)
         arguments = dict(self._task.args)
         shipment = {name: arguments.pop(name, None) for name in _HIDDEN}
-        if arguments.get("state") in ("marked", "moved", "swept") and not self._task.check_mode:
+        if arguments.get("state") in ("marked", "reached", "moved", "swept") and not self._task.check_mode:
             try:
                 shipment["runtime"] = _runtime()
             except (release.ReleaseError, archive.ArchiveError) as error:

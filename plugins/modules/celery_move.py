@@ -17,18 +17,19 @@ description:
   - Each message arrives once, however often the move is interrupted.
   - The work is done in the virtualenv of the installed release, by the runtime of this collection, which is
     sent along. Nothing of it stays on the host.
-  - Workers and beat must be stopped before, except for V(swept).
+  - Workers and beat must be stopped before, except for V(reached) and V(swept).
 options:
   state:
     description:
       - V(looked) changes nothing and says what is to be done.
       - V(marked) marks the old database, to know it again when its server comes back at another port.
+      - V(reached) requires that both places answer, for which nothing needs to be stopped.
       - V(moved) takes everything over that O(broker_url) or O(fleet) have changed for.
       - V(swept) fetches what programs that did not know have sent to the old place since, and names them.
         When it is quiet there, the move is forgotten.
       - V(renamed) gives the fleet's data, logs and generated secrets of O(former) to O(fleet).
     type: str
-    choices: [looked, marked, moved, swept, renamed]
+    choices: [looked, marked, reached, moved, swept, renamed]
     default: looked
   fleet:
     description: The fleet's name.
@@ -210,7 +211,7 @@ def argument_spec() -> dict[str, Any]:
     return {
         "state": {
             "type": "str",
-            "choices": ["looked", "marked", "moved", "swept", "renamed"],
+            "choices": ["looked", "marked", "reached", "moved", "swept", "renamed"],
             "default": "looked",
         },
         "fleet": {"type": "str", "required": True},
@@ -359,6 +360,9 @@ def _act(module: AnsibleModule, move: Move, state: str, result: dict[str, Any]) 
         return False
     if module.check_mode:
         return state == "moved"
+    if state == "reached":
+        move.ask("reach")
+        return False
     if state == "marked":
         try:
             move.ask("mark")

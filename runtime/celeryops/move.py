@@ -2,7 +2,7 @@
 
 The question, for URLs with passwords must stand on no command line::
 
-    {"action": "mark" | "move" | "sweep",
+    {"action": "mark" | "reach" | "move" | "sweep",
      "from": PLACE, "to": PLACE, "others": [PLACE, ...], "abandon": false}
 
     PLACE = {"fleet": name, "url": broker URL, "options": its transport options,
@@ -25,7 +25,7 @@ from celeryops.mover import OWN_NAME, MoveError, Mover, Side, note
 from celeryops.moverules import Rules
 from celeryops.redisclient import NotRedisError, close, connect
 
-ACTIONS = ("mark", "move", "sweep")
+ACTIONS = ("mark", "reach", "move", "sweep")
 _UNREACHABLE = (redis.RedisError, OperationalError, OSError)
 
 
@@ -38,7 +38,6 @@ def move(question: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         MoveError: It cannot be done.
-        Exception: Of Redis, when the new place does not answer.
     """
     action = question["action"]
     if action not in ACTIONS:
@@ -48,15 +47,17 @@ def move(question: Mapping[str, Any]) -> dict[str, Any]:
         if action == "mark":
             note(_old(stack, here, action), label(there))
             return {"same": False}
-        new = stack.enter_context(opened(there))
+        new = _new(stack, there)
         try:
             old = _old(stack, here, action)
         except MoveError:
             if _stands_at(new, here):
-                return _arrived_in_place(new, here)
+                return {"same": True} if action == "reach" else _arrived_in_place(new, here)
             if action == "sweep" or question.get("abandon"):
                 return {"same": False, "gone": True}
             raise
+        if action == "reach":
+            return {"same": False}
         note(old, new.label)
         rules = rules_for(here, there, _stands_at(new, here, old))
         if rules.nothing_to_do:
@@ -151,6 +152,16 @@ def _old(stack: contextlib.ExitStack, place: Mapping[str, Any], action: str) -> 
             f"the fleet's queues are in {label(place)}, which does not answer: {exc}. Start that Redis, or "
             "make it reachable from this host, and deploy again. If it is gone for good with all that was "
             "queued, say so: -e celery_redis_abandon=true"
+        ) from exc
+
+
+def _new(stack: contextlib.ExitStack, place: Mapping[str, Any]) -> Side:
+    try:
+        return stack.enter_context(opened(place))
+    except (*_UNREACHABLE, NotRedisError) as exc:
+        raise MoveError(
+            f"the fleet's queues are wanted in {label(place)}, which does not answer: {exc}. Correct "
+            "celery_broker_url, or start that Redis and make it reachable from this host, and deploy again"
         ) from exc
 
 

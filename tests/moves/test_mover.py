@@ -275,3 +275,16 @@ def test_a_goal_that_changes_half_way(old: Server, new: Server, tmp_path: Path) 
         assert not sent(old.client(), "oak") and not sent(new.client(), "oak")
     finally:
         third.stop()
+
+
+def test_both_places_must_answer_before_anything_is_stopped(old: Server, new: Server) -> None:
+    from celeryops.mover import MoveError
+
+    nobody = f"redis://127.0.0.1:{free_port()}/0"
+    producer(old.url()).send_task("grove.touch", args=[1], queue="oak")
+    with pytest.raises(MoveError, match=f"wanted in {nobody}.*does not answer.*celery_broker_url"):
+        moved(question(place(old.url()), place(nobody), "reach"))
+    with pytest.raises(MoveError, match=f"are in {nobody}.*does not answer"):
+        moved(question(place(nobody), place(new.url()), "reach"))
+    assert moved(question(place(old.url()), place(new.url()), "reach")) == {"same": False}
+    assert sent(old.client(), "oak") == [1] and not new.client().keys("*")
