@@ -149,10 +149,14 @@ def _old(stack: contextlib.ExitStack, place: Mapping[str, Any], action: str) -> 
         return stack.enter_context(opened(place))
     except (*_UNREACHABLE, NotRedisError) as exc:
         raise MoveError(
-            f"the fleet's queues are in {label(place)}, which does not answer: {str(exc).rstrip('.')}. Start that Redis, or "
+            f"the fleet's queues are in {label(place)}, which does not answer: {_said(exc)}. Start that Redis, or "
             "make it reachable from this host, and deploy again. If it is gone for good with all that was "
             "queued, say so: -e celery_redis_abandon=true"
         ) from exc
+
+
+def _said(exc: Exception) -> str:
+    return str(exc).rstrip(".")
 
 
 def _new(stack: contextlib.ExitStack, place: Mapping[str, Any]) -> Side:
@@ -160,7 +164,7 @@ def _new(stack: contextlib.ExitStack, place: Mapping[str, Any]) -> Side:
         return stack.enter_context(opened(place))
     except (*_UNREACHABLE, NotRedisError) as exc:
         raise MoveError(
-            f"the fleet's queues are wanted in {label(place)}, which does not answer: {str(exc).rstrip('.')}. Correct "
+            f"the fleet's queues are wanted in {label(place)}, which does not answer: {_said(exc)}. Correct "
             "celery_broker_url, or start that Redis and make it reachable from this host, and deploy again"
         ) from exc
 
