@@ -149,9 +149,9 @@ def _old(stack: contextlib.ExitStack, place: Mapping[str, Any], action: str) -> 
         return stack.enter_context(opened(place))
     except (*_UNREACHABLE, NotRedisError) as exc:
         raise MoveError(
-            f"the fleet's queues are in {label(place)}, which does not answer: {_said(exc)}. Start that Redis, or "
-            "make it reachable from this host, and deploy again. If it is gone for good with all that was "
-            "queued, say so: -e celery_redis_abandon=true"
+            f"the fleet's queues are in {label(place)}, which does not answer: {_said(exc)}. Start that "
+            "Redis, or make it reachable from this host, and deploy again. If it is gone for good with all that "
+            "was queued, say so: -e celery_redis_abandon=true"
         ) from exc
 
 
