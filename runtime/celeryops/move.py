@@ -150,8 +150,8 @@ def _old(stack: contextlib.ExitStack, place: Mapping[str, Any], action: str) -> 
     except (*_UNREACHABLE, NotRedisError) as exc:
         raise MoveError(
             f"the fleet's queues are in {label(place)}, which does not answer: {_said(exc)}. Start that "
-            "Redis, or make it reachable from this host, and deploy again. If it is gone for good with all that "
-            "was queued, say so: -e celery_redis_abandon=true"
+            "Redis, or make it reachable from this host, and deploy again. If it is gone for good with "
+            "all that was queued, say so: -e celery_redis_abandon=true"
         ) from exc
 
 
