@@ -15,6 +15,7 @@ What is particular to one machine (limits, certificates, proxies) is detected by
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -274,8 +275,13 @@ def tool_path(tool: str) -> str:
 
 def up(network: str, subnet: str, hosts: list[Host]) -> None:
     """Start all hosts at once."""
-    images = {kind: image(*kind) for kind in sorted({(host.suite, *sorted(host.packages)) for host in hosts})}
-    public_key()
+    kinds = sorted({(host.suite, *sorted(host.packages)) for host in hosts})
+    CACHE.mkdir(parents=True, exist_ok=True)
+    # Scenarios may run side by side; what they share is made once.
+    with open(CACHE / "lock", "w") as shared:
+        fcntl.flock(shared, fcntl.LOCK_EX)
+        images = {kind: image(*kind) for kind in kinds}
+        public_key()
     if run("network", "inspect", network).returncode:
         must("network", "create", f"--subnet={subnet}", network)
     # Before the hosts that share them start, all at once: only one of them could create a volume.
@@ -283,8 +289,8 @@ def up(network: str, subnet: str, hosts: list[Host]) -> None:
         if run("volume", "inspect", volume).returncode:
             must("volume", "create", volume)
     with ThreadPoolExecutor(max_workers=8) as pool:
-        kinds = [(host, (host.suite, *sorted(host.packages))) for host in hosts]
-        for started in [pool.submit(start, host, network, images[kind], hosts) for host, kind in kinds]:
+        chosen = [(host, images[(host.suite, *sorted(host.packages))]) for host in hosts]
+        for started in [pool.submit(start, host, network, name, hosts) for host, name in chosen]:
             started.result()
 
 
