@@ -237,8 +237,9 @@ def test_a_part_of_the_hosts_a_part_of_the_run_and_a_second_fleet(
         assert twice.recap["w2"]["changed"] == 0
         assert hosts.running() == last
 
-    with subtests.test("a proof alone finds it as deployed, and nothing to do"):
-        proof = hosts.play(verbose, "--tags", "proof")
-        assert proof.code == 0, proof.output
-        assert {counts["changed"] for counts in proof.recap.values()} == {0}
+    with subtests.test("half a fleet does not move to another Redis"):
+        elsewhere = hosts.inventory("orchard", 7, ["w1", "w2"])
+        refused = hosts.play(elsewhere, "--tags", "workers")
+        assert refused.code != 0
+        assert "what is left out would go on at the old place" in " ".join(refused.output.split())
         assert hosts.running() == last

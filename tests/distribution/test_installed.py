@@ -153,11 +153,6 @@ def test_an_installed_collection_deploys_from_an_empty_folder(
         assert any("worker" in text and "default-1@localhost" in text for text in running.values()), running
         assert any(" beat" in text for text in running.values()), running
 
-    with subtests.test("a second deploy changes and restarts nothing"):
-        output, changed = operator.play("deploy")
-        assert changed == 0, output
-        assert operator.processes().keys() == running.keys()
-
     with subtests.test("status"):
         output, _ = operator.play("status")
         assert "default-1@localhost" in output
