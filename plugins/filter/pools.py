@@ -84,8 +84,8 @@ def node_files(
     ]
 
 
-def node_environment(node: Mapping[str, Any], release: str) -> dict[str, str]:
-    return _nodes.node_environment(plain(node), str(release))
+def node_environment(node: Mapping[str, Any], release: str, etc_dir: str) -> dict[str, str]:
+    return _nodes.node_environment(plain(node), str(release), str(etc_dir))
 
 
 def node_wants(nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

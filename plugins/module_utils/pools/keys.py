@@ -7,6 +7,7 @@ numbers, lists of text. It raises ValueError whose text continues the sentence "
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from typing import Any, Callable
@@ -78,15 +79,82 @@ def whole(minimum: int, noun: str, remedy: str) -> Checker:
     return check
 
 
-def autoscale(value: Any) -> dict[str, int]:
+def number(minimum: float, remedy: str) -> Checker:
+    def check(value: Any) -> float:
+        if isinstance(value, str) and re.match(r"\d+(\.\d+)?\Z", value):
+            value = float(value)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f"is no number. Write {remedy}")
+        if value < minimum:
+            raise ValueError(f"is below {minimum:g}. Write {remedy}")
+        return float(value)
+
+    return check
+
+
+def percent(value: Any) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0:
+        return 0.0
+    match = re.match(r"(\d+(?:\.\d+)?)\s*%\Z", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('is no share of time. Write percents, such as "10%", or 0 to ignore it')
+    if float(match.group(1)) > 100:
+        raise ValueError('is above 100%, which no share of time can be. Write less, such as "10%"')
+    return float(match.group(1))
+
+
+def some(check: Checker, remedy: str) -> Checker:
+    """Of sizes and durations where 0 would be no guard at all."""
+
+    def positive(value: Any) -> Any:
+        found = check(value)
+        if not found:
+            raise ValueError(f"is zero. Write {remedy}")
+        return found
+
+    return positive
+
+
+#: The limits of an autoscaled node and the guards that hold it back, see docs/autoscaler.md.
+AUTOSCALE: dict[str, Checker] = {
+    "min": whole(0, "processes", "how few there may be, such as 1"),
+    "max": whole(1, "processes", "how many there may be, such as 8"),
+    "memory_reserve": parse_bytes,
+    "child_memory": some(parse_bytes, "what one process needs at least, such as 64MB"),
+    "load_per_cpu": number(0, "a load for each CPU, such as 2.0, or 0 to ignore it"),
+    "psi_memory": percent,
+    "psi_cpu": percent,
+    "psi_io": percent,
+    "backlog": whole(1, "messages", "how many may wait for each process, such as 1"),
+    "queue_wait": some(parse_seconds, "how long a message may wait, such as 30s, or leave it out"),
+    "grow_step": whole(1, "processes", "how many may start at once, such as 4"),
+    "shrink_step": whole(1, "processes", "how many may end at once, such as 2"),
+    "cooldown": parse_seconds,
+    "idle": some(parse_seconds, "how long fewer processes must have sufficed, such as 30s"),
+}
+
+
+def autoscale(value: Any) -> dict[str, Any]:
     example = "{min: 1, max: 8}"
-    if not isinstance(value, Mapping) or set(value) != {"min", "max"}:
-        raise ValueError(f"needs exactly the keys min and max. Write it as {example}")
-    low = whole(0, "processes (min)", f"it as {example}")(value["min"])
-    high = whole(1, "processes (max)", f"it as {example}")(value["max"])
+    if not isinstance(value, Mapping):
+        raise ValueError(f"is no mapping. Write it as {example}")
+    checked = {}
+    for key, item in value.items():
+        if key not in AUTOSCALE:
+            near = difflib.get_close_matches(str(key), AUTOSCALE, 1, 0.5)
+            hint = f"Write {near[0]} if you meant that" if near else f"Use {', '.join(AUTOSCALE)}"
+            raise ValueError(f"holds the unknown key {key}. {hint}")
+        try:
+            checked[str(key)] = AUTOSCALE[key](item)
+        except ValueError as error:
+            raise ValueError(f"cannot be used: {key} = {item} {error}") from None
+    for key in ("min", "max"):
+        if key not in checked:
+            raise ValueError(f"has no {key}. Write it as {example}")
+    low, high = checked["min"], checked["max"]
     if low > high:
         raise ValueError(f"has min {low} above max {high}, and no number satisfies both. Swap or mend them")
-    return {"min": low, "max": high}
+    return checked
 
 
 def choice(options: Any, upper: bool = False) -> Checker:

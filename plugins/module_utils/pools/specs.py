@@ -72,12 +72,21 @@ def _spec(pool: Pool, number: int, host: str, state_dir: str, identity: Mapping[
         "start_timeout": math.ceil(pool["start_timeout"]),
         "stop_timeout": math.ceil(pool["stop_timeout"]),
     }
-    parts = ("argv", "environment", "settings", "limits", "watchdog")
-    spec["fingerprint"] = fingerprint({"identity": identity, **{key: spec[key] for key in parts}})
+    parts = ("environment", "settings", "limits", "watchdog")
+    # Limits of the autoscaler change in a running node; that it has one does not.
+    argv = ["--autoscale" if word.startswith("--autoscale=") else word for word in spec["argv"]]
+    spec["fingerprint"] = fingerprint(
+        {"identity": identity, "argv": argv, **{key: spec[key] for key in parts}}
+    )
     return spec
 
 
-def node_environment(node: Mapping[str, Any], release: str) -> dict[str, str]:
+def autoscale_file(node: Mapping[str, Any], etc_dir: str) -> str:
+    """Where an autoscaled node finds its limits and guards when it starts."""
+    return f"{etc_dir}/nodes/{node['name']}.autoscale.json"
+
+
+def node_environment(node: Mapping[str, Any], release: str, etc_dir: str) -> dict[str, str]:
     """What a node's process finds in its environment besides that of the fleet."""
     own = {
         "CELERYOPS_FINGERPRINT": node["fingerprint"],
@@ -88,6 +97,8 @@ def node_environment(node: Mapping[str, Any], release: str) -> dict[str, str]:
     }
     if node["settings"]:
         own["CELERYOPS_NODE_SETTINGS"] = json.dumps({"settings": node["settings"]}, sort_keys=True)
+    if node["autoscale"]:
+        own["CELERYOPS_AUTOSCALE_FILE"] = autoscale_file(node, etc_dir)
     return {**node["environment"], **own}
 
 

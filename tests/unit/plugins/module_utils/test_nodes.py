@@ -112,6 +112,13 @@ def test_a_change_of_how_a_process_is_kept_is_not(changes: dict[str, Any]) -> No
     assert only()["fingerprint"] == only(**changes)["fingerprint"]
 
 
+def test_other_limits_of_the_autoscaler_are_no_new_fingerprint_but_an_autoscaler_is() -> None:
+    narrow, wide = (
+        only(autoscale={"min": 1, "max": top, "memory_reserve": f"{top}MB"})["fingerprint"] for top in (4, 8)
+    )
+    assert narrow == wide != only(concurrency=4)["fingerprint"]
+
+
 def test_the_identity_is_part_of_every_fingerprint() -> None:
     first, second = (specs(identity={"release": release}) for release in ("1", "2"))
     assert all(first[name]["fingerprint"] != second[name]["fingerprint"] for name in first)
@@ -130,7 +137,7 @@ def test_pools_that_cannot_work_are_refused_with_every_problem() -> None:
 
 def test_the_environment_of_a_node_says_who_it_is() -> None:
     spec = only(environment={"A": "b"}, log_format="%(message)s")
-    found = node_environment(spec, "1.4.0")
+    found = node_environment(spec, "1.4.0", "/etc/celery/shop")
     assert json.loads(found.pop("CELERYOPS_NODE_SETTINGS")) == {
         "settings": {"worker_log_format": "%(message)s"}
     }
@@ -141,6 +148,11 @@ def test_the_environment_of_a_node_says_who_it_is() -> None:
         "CELERYOPS_POOL": "p",
         "CELERYOPS_RELEASE": "1.4.0",
     }
+
+
+def test_an_autoscaled_node_knows_the_file_of_its_limits() -> None:
+    found = node_environment(only(autoscale={"min": 1, "max": 2}), "1.4.0", "/etc/celery/shop")
+    assert found["CELERYOPS_AUTOSCALE_FILE"] == "/etc/celery/shop/nodes/p-1.autoscale.json"
 
 
 def test_celery_nodes_gets_what_it_asks_for() -> None:

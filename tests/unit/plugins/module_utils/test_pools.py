@@ -66,8 +66,14 @@ def test_every_key_is_understood() -> None:
         ({"concurency": 2}, ["concurency", "Did you mean concurrency?"]),
         ({"zzz": 2}, ["zzz", "Use the keys name, queues"]),
         ({"autoscale": {"min": 8, "max": 2}}, ["autoscale", "min 8 above max 2"]),
-        ({"autoscale": {"min": 1}}, ["autoscale", "exactly the keys min and max"]),
-        ({"autoscale": {"min": 1, "max": 2, "mid": 1}}, ["autoscale", "exactly"]),
+        ({"autoscale": {"min": 1}}, ["autoscale", "has no max"]),
+        ({"autoscale": {"min": 1, "max": 2, "mid": 1}}, ["autoscale", "unknown key mid", "Write min"]),
+        ({"autoscale": {"min": 1, "max": 2, "memory_reserve": 512}}, ["memory_reserve = 512", "has no unit"]),
+        ({"autoscale": {"min": 1, "max": 2, "child_memory": 0}}, ["child_memory = 0", "is zero"]),
+        ({"autoscale": {"min": 1, "max": 2, "psi_memory": 10}}, ["psi_memory = 10", '"10%"']),
+        ({"autoscale": {"min": 1, "max": 2, "psi_io": "200%"}}, ["psi_io = 200%", "above 100%"]),
+        ({"autoscale": {"min": 1, "max": 2, "load_per_cpu": "high"}}, ["load_per_cpu = high", "no number"]),
+        ({"autoscale": {"min": 1, "max": 2, "queue_wait": "30"}}, ["queue_wait = 30", "has no unit"]),
         ({"autoscale": {"min": 0, "max": 0}}, ["autoscale", "below 1"]),
         ({"autoscale": {"min": 1, "max": 2}, "concurrency": 2}, ["both concurrency = 2 and autoscale"]),
         ({"concurrency": 0}, ["concurrency = 0", "below 1"]),
@@ -165,6 +171,18 @@ def test_role_wide_values_fill_what_a_pool_leaves_out() -> None:
     assert pool(defaults)["concurrency"] == 3
     assert pool(defaults)["time_limit"] == 1800
     assert pool(defaults, concurrency=5, log_level="ERROR")["concurrency"] == 5
+
+
+def test_the_guards_of_an_autoscaler_come_in_bytes_seconds_and_percents() -> None:
+    written = {"memory_reserve": "512MB", "psi_memory": "10%", "queue_wait": "1m", "load_per_cpu": "1.5"}
+    assert pool(autoscale={"min": 1, "max": 8, **written})["autoscale"] == {
+        "min": 1,
+        "max": 8,
+        "memory_reserve": 512_000_000,
+        "psi_memory": 10.0,
+        "queue_wait": 60,
+        "load_per_cpu": 1.5,
+    }
 
 
 def test_an_own_autoscale_replaces_a_role_wide_concurrency_and_the_other_way() -> None:
