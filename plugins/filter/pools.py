@@ -92,6 +92,10 @@ def node_wants(nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return _nodes.node_wants(plain(nodes))
 
 
+def node_limits(nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return _nodes.node_limits(plain(nodes))
+
+
 def longest_task(pools: Any, default: Any = None) -> float:
     try:
         return _pools.longest_task(plain(pools), plain(default))
@@ -107,6 +111,7 @@ class FilterModule:
             "longest_task": longest_task,
             "node_environment": node_environment,
             "node_files": node_files,
+            "node_limits": node_limits,
             "node_wants": node_wants,
             "pool_problems": pool_problems,
             "queue_consumers": queue_consumers,

@@ -108,6 +108,15 @@ def node_wants(nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{key: node[key] for key in keys} for node in nodes]
 
 
+def node_limits(nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Of each spec of an autoscaled node what celery_autoscaler asks for."""
+    return [
+        {"name": node["name"], "nodename": node["nodename"], "limits": node["autoscale"]}
+        for node in nodes
+        if node["autoscale"]
+    ]
+
+
 def _settings(pool: Pool) -> dict[str, Any]:
     """Celery settings of this pool alone."""
     settings = {name: pool[key] for key, name in SETTINGS.items() if pool.get(key)}

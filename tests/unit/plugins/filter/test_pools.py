@@ -21,7 +21,7 @@ def test_names_of_all_filters() -> None:
             "longest_task",
             "node_environment",
         ),
-        *("node_files", "node_wants", "pool_problems", "queue_consumers", "route_problems"),
+        *("node_files", "node_limits", "node_wants", "pool_problems", "queue_consumers", "route_problems"),
         *("seconds", "task_routes", "unit_command", "worker_nodes"),
     }
 

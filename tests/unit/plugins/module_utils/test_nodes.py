@@ -8,6 +8,7 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.pools.pools import
 from ansible_collections.celeryops.fleet.plugins.module_utils.pools.specs import (
     PoolError,
     node_environment,
+    node_limits,
     node_specs,
     node_wants,
 )
@@ -165,3 +166,9 @@ def test_the_longest_task_of_all_pools() -> None:
     assert longest_task(POOLS, "2h") == 7200
     assert longest_task([{"time_limit": None}], "2h") == 0
     assert longest_task([]) == 0
+
+
+def test_celery_autoscaler_gets_the_nodes_that_have_one() -> None:
+    assert node_limits(list(specs().values())) == [
+        {"name": "default-1", "nodename": "default-1@w2", "limits": {"min": 1, "max": 8}}
+    ]
