@@ -170,6 +170,49 @@ def fleet_check(ctx: click.Context, as_json: bool) -> None:
     show_check(ctx.obj.app, as_json)
 
 
+@fleet.command("autoscale")
+@click.option("--nodes", required=True, help="Full node names, parted by commas.")
+@click.option(
+    "--set", "settings", default="", help="Limits and guards as JSON, in bytes, seconds and percent."
+)
+@click.option("--check", is_flag=True, help="Only ask whether they could be.")
+@click.option("--timeout", default=10.0, show_default=True, help="Seconds to wait for the answers.")
+@as_json
+@click.pass_context
+@speaks_plainly
+def fleet_autoscale(
+    ctx: click.Context, nodes: str, settings: str, check: bool, timeout: float, as_json: bool
+) -> None:
+    """Ask autoscaled nodes for their limits, or give them others; nothing restarts."""
+    from celeryops.autoscale.command import ask
+
+    report = ask(ctx.obj.app, nodes.split(","), json.loads(settings) if settings else None, check, timeout)
+    if as_json:
+        answer(report)
+    else:
+        for node, said in report["nodes"].items():
+            state = said.get("state", said)
+            click.echo(
+                f"{node}: {state['min']} to {state['max']} processes, {state['reason']}: {state['text']}"
+            )
+        for node, why in report["errors"].items():
+            click.echo(f"{node}: {why}", err=True)
+        for node in report["silent"]:
+            click.echo(f"{node}: no answer", err=True)
+    sys.exit(1 if report["errors"] or report["silent"] else 0)
+
+
+@fleet.command("metrics")
+@fleet_option
+@click.pass_context
+@speaks_plainly
+def fleet_metrics(ctx: click.Context, fleet_name: str) -> None:
+    """Print the fleet's books as Prometheus reads them."""
+    from celeryops.metrics import render
+
+    click.echo(render(open_books(ctx.obj.app, fleet_name).read()), nl=False)
+
+
 # The group below is `python -m celeryops`, for tools: it imports the application only where it must.
 
 
@@ -185,6 +228,18 @@ def main() -> None:
 def main_status(as_json: bool, fleet_name: str, app_path: str) -> None:
     """Show every node and beat from the fleet's books."""
     show_status(find_app(app_path) if app_path else bare_app(), fleet_name, as_json)
+
+
+@main.command("metrics")
+@fleet_option
+@app_option
+@speaks_plainly
+def main_metrics(fleet_name: str, app_path: str) -> None:
+    """Print the fleet's books as Prometheus reads them."""
+    from celeryops.metrics import render
+
+    app = find_app(app_path) if app_path else bare_app()
+    click.echo(render(open_books(app, fleet_name).read()), nl=False)
 
 
 @main.command("canary")

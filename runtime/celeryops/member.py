@@ -121,6 +121,11 @@ class Member:
             parts.append(f"{details['active']} active")
             parts.append(f"{details['reserved']} reserved")
             parts.append("queues " + ",".join(details["queues"]))
+            scaler = details.get("autoscaler", {})
+            if scaler.get("trouble"):
+                parts.append(scaler["trouble"])
+            if scaler.get("held"):
+                parts.append(f"would have {scaler['want']} processes, but {scaler['text']}")
         return ", ".join(parts)
 
     def _warm_up(self) -> None:

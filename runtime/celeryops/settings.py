@@ -95,6 +95,12 @@ DEFAULTS = (
         celery=(5, 7),
         only="results",
     ),
+    Default(
+        "worker_autoscaler",
+        "celeryops.autoscale:ResourceAutoscaler",
+        "with --autoscale a node grows only as far as memory, load and pressure allow",
+        only="broker",
+    ),
     Default("worker_max_tasks_per_child", 1000, "bounds what a slow leak can take"),
     Default(
         "worker_proc_alive_timeout",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import importlib
 import os
 import sys
 import time
@@ -37,6 +38,8 @@ class MemberStep(bootsteps.StartStopStep):
         # The watchdog kills with SIGABRT: the journal then shows where every thread hung.
         faulthandler.enable(sys.__stderr__ or 2)
         _fit_to_pool(worker)
+        # Also where nothing is autoscaled: such a node says so when it is asked.
+        importlib.import_module("celeryops.autoscale.remote")
         member = Member("worker", worker.hostname, worker.app, lambda: describe_worker(worker), _may_feed)
         worker.celeryops = member
 
@@ -90,6 +93,7 @@ def _with_pulse(loop: Callable[..., Any], consumer: Any, member: Member) -> Call
     def run(*args: Any, **kwargs: Any) -> Any:
         # The event loop's own timer with prefork, threads and solo; a green thread's with gevent, eventlet.
         entry = consumer.timer.call_repeatedly(beat.interval, beat)
+        _attach_autoscaler(consumer)
         try:
             return loop(*args, **kwargs)
         finally:
@@ -99,6 +103,13 @@ def _with_pulse(loop: Callable[..., Any], consumer: Any, member: Member) -> Call
             member.pulse.enter(phases.RECONNECTING if running else phases.STOPPING)
 
     return run
+
+
+@harmless
+def _attach_autoscaler(consumer: Any) -> None:
+    attach = getattr(getattr(consumer.controller, "autoscaler", None), "attach", None)
+    if attach is not None:
+        attach(consumer)
 
 
 class _Beat:
@@ -135,6 +146,8 @@ def describe_worker(worker: Any) -> dict[str, Any]:
     size: dict[str, Any] = {"concurrency": worker.concurrency}
     if worker.autoscale:
         size = {"autoscale": {"min": worker.min_concurrency, "max": worker.max_concurrency}}
+        if getattr(worker.autoscaler, "knows_machine", False):
+            size["autoscaler"] = worker.autoscaler.describe()
     return {
         "queues": sorted(worker.app.amqp.queues.consume_from),
         "processes": worker.pool.num_processes if worker.pool else 0,
