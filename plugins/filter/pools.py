@@ -11,6 +11,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.celeryops.fleet.plugins.module_utils.fingerprint import plain
 from ansible_collections.celeryops.fleet.plugins.module_utils.pools import pools as _pools
 from ansible_collections.celeryops.fleet.plugins.module_utils.pools import routes as _routes
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools import scaling as _scaling
 from ansible_collections.celeryops.fleet.plugins.module_utils.pools import specs as _nodes
 from ansible_collections.celeryops.fleet.plugins.module_utils.pools import visibility as _visibility
 
@@ -96,6 +97,22 @@ def node_limits(nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return _nodes.node_limits(plain(nodes))
 
 
+def scaled_nodes(
+    pools: Any,
+    host: str,
+    pool: str,
+    limits: Mapping[str, Any],
+    defaults: Mapping[str, Any] | None = None,
+    hosts: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    try:
+        return _scaling.scaled_nodes(
+            plain(pools), str(host), str(pool), plain(limits), plain(defaults), plain(hosts)
+        )
+    except _scaling.ScalingError as error:
+        raise AnsibleFilterError(str(error)) from None
+
+
 def longest_task(pools: Any, default: Any = None) -> float:
     try:
         return _pools.longest_task(plain(pools), plain(default))
@@ -116,6 +133,7 @@ class FilterModule:
             "pool_problems": pool_problems,
             "queue_consumers": queue_consumers,
             "route_problems": route_problems,
+            "scaled_nodes": scaled_nodes,
             "task_routes": task_routes,
             "worker_nodes": worker_nodes,
         }

@@ -265,8 +265,8 @@ class Task:
         if not names:
             return
         told = (
-            f"{', '.join(sorted(names))}: runs and has not answered within {self.params['timeout']:g} s, so it "
-            "does not know its limits. See its log: it may hang, or have lost Redis."
+            f"{', '.join(sorted(names))}: runs and has not answered within {self.params['timeout']:g} s, so "
+            "it does not know its limits. See its log: it may hang, or have lost Redis."
         )
         if self.params["silent"] == "error":
             self.module.fail_json(msg=f"Nothing was changed. {told} To go on without it: silent=warn.")
@@ -283,8 +283,8 @@ class Task:
             failed.update(dict.fromkeys(answer.silent, "has not answered"))
         if failed:
             self.module.fail_json(
-                msg="Not every node has confirmed its limits. Their files are written, so each has them after "
-                f"its next start. {limits.account(done, failed)} Run this again."
+                msg="Not every node has confirmed its limits. Their files are written, so each has them "
+                f"after its next start. {limits.account(done, failed)} Run this again."
             )
 
 

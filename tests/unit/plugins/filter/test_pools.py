@@ -22,7 +22,7 @@ def test_names_of_all_filters() -> None:
             "node_environment",
         ),
         *("node_files", "node_limits", "node_wants", "pool_problems", "queue_consumers", "route_problems"),
-        *("seconds", "task_routes", "unit_command", "worker_nodes"),
+        *("scaled_nodes", "seconds", "task_routes", "unit_command", "worker_nodes"),
     }
 
 
