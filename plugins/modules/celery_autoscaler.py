@@ -76,6 +76,9 @@ attributes:
   diff_mode:
     description: Shows the limits of each node, and the files.
     support: full
+  idempotent:
+    description: Limits that a node goes by already, and that its file says, are left alone.
+    support: full
   platform:
     description: The operating systems of the hosts.
     support: full

@@ -72,6 +72,17 @@ def test_from_clone_to_teardown(checkout: Checkout, subtests: pytest.Subtests) -
         assert "default-1@localhost" in status.output
         assert "ml-1@localhost" in status.output
 
+    with subtests.test("other limits reach the running node, and nothing restarts"):
+        wanted = ["-e", "pool=default", "-e", "max=6"]
+        scaled = checkout.run(
+            ".venv/bin/ansible-playbook", "playbooks/scale.yml", *wanted, *checkout.arguments()
+        )
+        assert scaled.code == 0, scaled.output
+        assert "live: confirmed" in scaled.output
+        file = checkout.prefix / "etc/celery/shop/nodes/default-1.autoscale.json"
+        assert json.loads(file.read_text()) == {"min": 1, "max": 6}
+        assert checkout.mains() == mains
+
     with subtests.test("an application that does not import is refused with its own traceback"):
         before = checkout.tree()
         broken = checkout.path.parent / "broken"
