@@ -49,6 +49,12 @@ def watch(service: Any) -> None:
         "reserved": 0,
         "scheduler": f"{type(scheduler).__module__}:{type(scheduler).__qualname__}",
     }
+    if getattr(scheduler, "celeryops_lease", False):
+        details["scheduler"] = scheduler.inner_name
+
+    def describe() -> dict[str, Any]:
+        lease = {"lease": scheduler.describe()} if getattr(scheduler, "celeryops_lease", False) else {}
+        return {**details, **lease, "rss_bytes": rss_bytes(os.getpid())}
 
     def may_feed(pulse: Pulse) -> bool:
         # A tick blocked on an absent Redis is no reason to kill beat.
@@ -58,7 +64,7 @@ def watch(service: Any) -> None:
         "beat",
         f"{name}@{me.host}",
         service.app,
-        lambda: {**details, "rss_bytes": rss_bytes(os.getpid())},
+        describe,
         may_feed,
     )
     ticks = Ticks(scheduler, member.pulse)

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -105,6 +106,17 @@ def show_canary(app: Any, fleet_name: str, queues: tuple[str, ...], timeout: flo
             text = f"{result['node']} in {result['seconds']:.2f} s" if result["ok"] else result["error"]
             click.echo(f"{queue}: {text}")
     sys.exit(0 if report["ok"] else 1)
+
+
+@speaks_plainly
+def show_beat(app: Any, fleet_name: str, in_json: bool) -> None:
+    from celeryops.beat import tools
+
+    report = tools.show(open_books(app, fleet_name))
+    if in_json:
+        answer(report)
+    else:
+        click.echo(tools.render(report))
 
 
 def show_check(app: Any, in_json: bool) -> None:
@@ -211,6 +223,15 @@ def fleet_metrics(ctx: click.Context, fleet_name: str) -> None:
     from celeryops.metrics import render
 
     click.echo(render(open_books(ctx.obj.app, fleet_name).read()), nl=False)
+
+
+@fleet.command("beat")
+@as_json
+@fleet_option
+@click.pass_context
+def fleet_beat(ctx: click.Context, as_json: bool, fleet_name: str) -> None:
+    """Show which host has beat's lease, and who stands by."""
+    show_beat(ctx.obj.app, fleet_name, as_json)
 
 
 # The group below is `python -m celeryops`, for tools: it imports the application only where it must.
@@ -338,3 +359,76 @@ def main_move() -> None:
         answer(move(json.load(sys.stdin)))
     except MoveError as exc:
         raise click.ClickException(str(exc)) from exc
+
+
+@main.group("beat")
+def main_beat() -> None:
+    """The lease of beat."""
+
+
+@main_beat.command("show")
+@as_json
+@fleet_option
+@app_option
+def beat_show(as_json: bool, fleet_name: str, app_path: str) -> None:
+    """Show which host has the lease, and who stands by."""
+    show_beat(find_app(app_path) if app_path else bare_app(), fleet_name, as_json)
+
+
+@main_beat.command("place")
+@click.option("--mode", type=click.Choice(["pinned", "preferred", "anywhere"]), required=True)
+@click.option("--host", default="", help="Inventory name of the host; none for anywhere.")
+@as_json
+@fleet_option
+@app_option
+@speaks_plainly
+def beat_place(mode: str, host: str, as_json: bool, fleet_name: str, app_path: str) -> None:
+    """Say where beat shall run; the one that runs hands over by itself."""
+    from celeryops.beat import tools
+
+    if bool(host) == (mode == tools.ANYWHERE):
+        raise click.UsageError("--host goes with pinned and preferred, and not with anywhere")
+    report = tools.place(open_books(find_app(app_path) if app_path else bare_app(), fleet_name), mode, host)
+    if as_json:
+        answer(report)
+    else:
+        click.echo(f"{report['before'] or 'anywhere'} -> {report['after'] or 'anywhere'}")
+
+
+@main_beat.command("forget")
+@click.option("--host", required=True, help="Inventory name of the host that has left.")
+@as_json
+@fleet_option
+@app_option
+@speaks_plainly
+def beat_forget(host: str, as_json: bool, fleet_name: str, app_path: str) -> None:
+    """Take a host that has left off the candidates; a lease that it holds ends."""
+    from celeryops.beat import tools
+
+    report = tools.forget(open_books(find_app(app_path) if app_path else bare_app(), fleet_name), host)
+    if as_json:
+        answer(report)
+    else:
+        click.echo("forgotten" if report["changed"] else "nothing was known of it")
+
+
+@main_beat.command("handback")
+@click.option("--token", "token_file", type=click.Path(path_type=Path), required=True)
+@fleet_option
+@app_option
+def beat_handback(token_file: Path, fleet_name: str, app_path: str) -> None:
+    """Give back the lease of a beat that crashed; ends well also when there is nothing to give back."""
+    if not token_file.exists():
+        return
+    from celeryops.beat import tools
+
+    try:
+        books = open_books(find_app(app_path) if app_path else bare_app(), fleet_name)
+        given = tools.hand_back(books, token_file)
+    except Exception as exc:
+        # The unit is stopping: this must not turn into a failure of its own.
+        click.echo(f"The lease could not be given back, it runs out by itself: {exc}", err=True)
+    else:
+        click.echo(
+            "The lease was given back." if given else "The lease was somebody else's already.", err=True
+        )

@@ -16,7 +16,7 @@ class NotRedisError(Exception):
     """The broker is not Redis, so the fleet has nowhere to keep its books."""
 
 
-def connect(app: Any) -> tuple[redis.Redis, str]:
+def connect(app: Any, timeout: float = COMMAND_TIMEOUT) -> tuple[redis.Redis, str]:
     """A client and the key prefix that the application's broker connection uses.
 
     It is made by kombu's own transport, so every URL and transport option that the application may use works:
@@ -26,7 +26,11 @@ def connect(app: Any) -> tuple[redis.Redis, str]:
         NotRedisError: The broker is something else.
         redis.RedisError, OSError, kombu.exceptions.OperationalError: Redis cannot be reached.
     """
-    options = {"socket_timeout": COMMAND_TIMEOUT, "socket_connect_timeout": CONNECT_TIMEOUT, "max_retries": 1}
+    options = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": min(timeout, CONNECT_TIMEOUT),
+        "max_retries": 1,
+    }
     connection = app.connection_for_write(transport_options=options)
     if connection.transport.driver_type != "redis":
         raise NotRedisError(
