@@ -188,6 +188,7 @@ def _fenced_connection(connection: Any) -> type:
 
 def fenced(connection: Any, fence: Fence) -> Any:
     """The same connection, not yet connected, behind `fence`."""
-    connection.__class__ = _fenced_connection(type(connection))
+    kind: Any = type(connection)
+    connection.__class__ = _fenced_connection(kind)
     connection.celeryops_fence = fence
     return connection
