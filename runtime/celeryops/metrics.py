@@ -46,8 +46,13 @@ def _lines(books: Record) -> Iterator[str]:
     for node in scaled:
         reason = _escaped(node["autoscaler"]["reason"])
         yield f'celery_autoscaler_reason{{{_labels(fleet, node)},reason="{reason}"}} 1'
-    yield from _head("celery_beats", "Beats of the fleet.")
+    yield from _head("celery_beats", "Beats of the fleet, those that stand by too.")
     yield f'celery_beats{{fleet="{_escaped(fleet)}"}} {len(books["beats"])}'
+    yield from _head("celery_beat_holds_lease", "Whether this beat is the one that sends.")
+    for beat in books["beats"]:
+        if "lease" in beat:
+            holds = int(beat["lease"]["state"] == "holder")
+            yield f"celery_beat_holds_lease{{{_labels(fleet, beat)}}} {holds}"
 
 
 def _head(name: str, text: str) -> Iterator[str]:

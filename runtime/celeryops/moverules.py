@@ -18,6 +18,7 @@ BINDINGS = "_kombu.binding"
 RESULTS = ("celery-task-meta-", "celery-taskset-meta-", "chord-unlock-")
 BOOKS = "celeryops:"
 
+_RECORDS = ("nodes", "beat:lease", "beat:candidates")
 _FLEET = re.compile(r"celeryops:([^:]+):")
 
 
@@ -91,8 +92,8 @@ class Rules:
     def _of_books(self, name: str) -> tuple[str, str]:
         if name == "move" or name.startswith("move:"):
             return LEAVE, ""
-        # Every node writes its own record anew.
-        if name == "nodes" or name.startswith(("node:", "canary:")):
+        # Every node writes its own record anew, and every candidate of beat; the ledger and the epoch go along.
+        if name in _RECORDS or name.startswith(("node:", "canary:", "beat:candidate:")):
             return DROP, ""
         return TAKE, f"{self.new_prefix}{BOOKS}{self.new_fleet}:{name}"
 

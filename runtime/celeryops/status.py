@@ -20,7 +20,7 @@ _COLUMNS = (
     "SEEN",
     "LOOP",
 )
-_BEAT_COLUMNS = ("BEAT", "HOST", "PID", "STATUS", "RELEASE", "SCHEDULER", "SEEN", "TICK")
+_BEAT_COLUMNS = ("BEAT", "HOST", "PID", "STATUS", "LEASE", "RELEASE", "SCHEDULER", "SEEN", "TICK")
 _RIGHT = {"PID", "PROCESSES", "ACTIVE", "RESERVED", "MEMORY", "SEEN", "LOOP", "TICK"}
 
 
@@ -96,11 +96,20 @@ def _beat_row(beat: dict[str, Any]) -> list[str]:
         beat["host"],
         str(beat["pid"]),
         beat["status"],
+        _lease(beat),
         beat["release"] or "-",
         beat.get("scheduler", "-").rpartition(":")[2],
         _age(beat["age"]),
         _age(beat["loop_age"]),
     ]
+
+
+def _lease(beat: dict[str, Any]) -> str:
+    """A beat without the lease's scheduler sends whatever others do."""
+    lease = beat.get("lease")
+    if lease is None:
+        return "none"
+    return f"{lease['state']} {lease['epoch']}" if lease["epoch"] else str(lease["state"])
 
 
 def _age(seconds: float) -> str:
