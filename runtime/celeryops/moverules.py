@@ -92,7 +92,7 @@ class Rules:
     def _of_books(self, name: str) -> tuple[str, str]:
         if name == "move" or name.startswith("move:"):
             return LEAVE, ""
-        # Every node writes its own record anew, and every candidate of beat; the ledger and the epoch go along.
+        # Every node and every candidate of beat writes its own record anew; ledger and epoch go along.
         if name in _RECORDS or name.startswith(("node:", "canary:", "beat:candidate:")):
             return DROP, ""
         return TAKE, f"{self.new_prefix}{BOOKS}{self.new_fleet}:{name}"
