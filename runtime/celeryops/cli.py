@@ -353,7 +353,7 @@ def main_detach(pidfile: str, logfile: str, chdir: str | None, argv: tuple[str, 
 def main_move() -> None:
     """Take the fleet's queues and books to another Redis, prefix or name; asked in JSON on stdin."""
     from celeryops.move import move
-    from celeryops.mover import MoveError
+    from celeryops.move.place import MoveError
 
     try:
         answer(move(json.load(sys.stdin)))

@@ -34,6 +34,10 @@ def test_everything_goes_over(old: Server, new: Server) -> None:
     client.hset("celeryops:grove:hosts", "w1", "{}")
     client.set("celeryops:grove:node:default-1@w1", "{}")
     client.zadd("celeryops:grove:nodes", {"default-1@w1": 1})
+    client.hset("celeryops:grove:beat:entries", "often", "a slot")
+    client.set("celeryops:grove:beat:epoch", 7)
+    client.set("celeryops:grove:beat:lease", "7|a token", px=60_000)
+    client.set("celeryops:grove:beat:candidate:w1", "a record")
     client.sadd("tags", *map(str, range(700)))
     client.xadd("log", {"a": "b"})
     client.set("binary", bytes(range(256)))
@@ -58,6 +62,9 @@ def test_everything_goes_over(old: Server, new: Server) -> None:
     assert there.xlen("log") == 1
     assert there.get("binary") == bytes(range(256))
     assert not there.keys("celeryops:grove:node*")
+    assert there.hgetall("celeryops:grove:beat:entries") == {b"often": b"a slot"}, "beat goes on where it was"
+    assert there.get("celeryops:grove:beat:epoch") == b"7"
+    assert not there.exists("celeryops:grove:beat:lease", "celeryops:grove:beat:candidate:w1")
     # Bindings stay for producers that do not know yet; the mover's note is for the last sweep.
     assert {key.decode().partition(".")[0] for key in client.scan_iter()} == {
         "_kombu",
@@ -197,7 +204,7 @@ def test_another_name_and_another_server(old: Server, new: Server) -> None:
 
 @pytest.mark.parametrize("side", ["old", "new"])
 def test_a_database_of_several_fleets_is_refused(old: Server, new: Server, side: str) -> None:
-    from celeryops.mover import MoveError
+    from celeryops.move.place import MoveError
 
     producer(old.url()).send_task("grove.touch", args=[1], queue="oak")
     (old if side == "old" else new).client().hset("celeryops:moss:once", "1/migrate", "{}")
@@ -215,7 +222,7 @@ def test_two_names_of_one_database_are_no_move(old: Server) -> None:
 
 
 def test_a_server_that_changes_its_port_takes_its_data_along(tmp_path: Path, new: Server) -> None:
-    from celeryops.mover import MoveError
+    from celeryops.move.place import MoveError
 
     server = Server(tmp_path / "one")
     try:
@@ -237,7 +244,7 @@ def test_a_server_that_changes_its_port_takes_its_data_along(tmp_path: Path, new
 
 
 def test_no_password_is_shown(old: Server, new: Server) -> None:
-    from celeryops.mover import MoveError
+    from celeryops.move.place import MoveError
 
     wrong = place(old.url().replace("first-secret", "another-secret"))
     with pytest.raises(MoveError) as caught:
@@ -247,7 +254,7 @@ def test_no_password_is_shown(old: Server, new: Server) -> None:
 
 def test_a_goal_that_changes_half_way(old: Server, new: Server, tmp_path: Path) -> None:
     """From old to new, interrupted, then from both to a third."""
-    import celeryops.mover as mover
+    from celeryops.move import mover
 
     third = Server(tmp_path / "third")
     try:
@@ -278,7 +285,7 @@ def test_a_goal_that_changes_half_way(old: Server, new: Server, tmp_path: Path) 
 
 
 def test_both_places_must_answer_before_anything_is_stopped(old: Server, new: Server) -> None:
-    from celeryops.mover import MoveError
+    from celeryops.move.place import MoveError
 
     nobody = f"redis://127.0.0.1:{free_port()}/0"
     producer(old.url()).send_task("grove.touch", args=[1], queue="oak")

@@ -20,9 +20,9 @@ from urllib.parse import urlsplit, urlunsplit
 import redis
 from kombu.exceptions import OperationalError
 
-from celeryops import moverules
-from celeryops.mover import OWN_NAME, MoveError, Mover, Side, note
-from celeryops.moverules import Rules
+from celeryops.move.mover import Mover
+from celeryops.move.place import OWN_NAME, MoveError, Side, note
+from celeryops.move.rules import BOOKS, Rules, result_prefix
 from celeryops.redisclient import NotRedisError, close, connect
 
 ACTIONS = ("mark", "reach", "move", "sweep")
@@ -76,7 +76,7 @@ def _rename_folders(new: Side, former: str) -> None:
     """The book of hosts names each host's folder of releases, which bears the fleet's name."""
     if former == new.fleet:
         return
-    hosts = f"{new.prefix}{moverules.BOOKS}{new.fleet}:hosts"
+    hosts = f"{new.prefix}{BOOKS}{new.fleet}:hosts"
     for host, text in new.client.hgetall(hosts).items():
         with contextlib.suppress(ValueError, TypeError, AttributeError):
             entry = json.loads(text)
@@ -107,7 +107,7 @@ def prefix_of(place: Mapping[str, Any]) -> str:
 
 
 def result_prefix_of(place: Mapping[str, Any]) -> str:
-    return moverules.result_prefix(str((place.get("result_options") or {}).get("global_keyprefix") or ""))
+    return result_prefix(str((place.get("result_options") or {}).get("global_keyprefix") or ""))
 
 
 def place_of(url: str) -> str:

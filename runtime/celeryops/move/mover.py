@@ -33,113 +33,15 @@ from typing import Any
 
 import redis
 
-from celeryops import moverules
-from celeryops.moverules import Rules
+from celeryops.move import rules as verbs
+from celeryops.move.arrival import arrive, restore, unstage
+from celeryops.move.outbox import LEASE_TTL, Outbox
+from celeryops.move.place import BATCH, OWN_NAME, PAGE, MoveError, Side, note, text
+from celeryops.move.rules import Rules
 
-BATCH = 200  # messages, fields or members at a time
-LEASE_TTL = 15.0  # s
 LEASE_PATIENCE = 20.0  # s; longer than a lease that nobody renews
 PASSES = 6  # a producer that writes all the time would never let a pass find nothing
-PAGE = 1000  # keys of one SCAN
-OWN_NAME = "celeryops-move"  # of our own connections
-
-# Whatever is taken: only under the lease, and only into an empty outbox.
-_TAKE = """
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return redis.error_reply('MOVE lease') end
-redis.call('PEXPIRE', KEYS[2], ARGV[2])
-if redis.call('EXISTS', KEYS[3]) == 1 then return redis.error_reply('MOVE outbox') end
-local batch = {}
-%s
-if #batch == 0 then return 0 end
-local seq = redis.call('HINCRBY', KEYS[4], 'seq', 1)
-redis.call('RPUSH', KEYS[3], seq, ARGV[3], ARGV[4], ttl)
-for _, item in ipairs(batch) do redis.call('RPUSH', KEYS[3], item) end
-return #batch
-"""
-_TTL = "local ttl = redis.call('PTTL', KEYS[1])\n"
-_TAKES = {
-    "list": _TTL
-    + """
-batch = redis.call('LRANGE', KEYS[1], -tonumber(ARGV[5]), -1)
-if #batch > 0 then redis.call('LTRIM', KEYS[1], 0, -(#batch + 1)) end
-""",
-    "hash": _TTL
-    + """
-for i = 5, #ARGV do
-  local value = redis.call('HGET', KEYS[1], ARGV[i])
-  if value then
-    batch[#batch + 1] = ARGV[i]
-    batch[#batch + 1] = value
-    redis.call('HDEL', KEYS[1], ARGV[i])
-  end
-end
-""",
-    "set": _TTL
-    + """
-for i = 5, #ARGV do
-  if redis.call('SREM', KEYS[1], ARGV[i]) == 1 then batch[#batch + 1] = ARGV[i] end
-end
-""",
-    "zset": _TTL
-    + """
-for i = 5, #ARGV do
-  local score = redis.call('ZSCORE', KEYS[1], ARGV[i])
-  if score then
-    batch[#batch + 1] = ARGV[i]
-    batch[#batch + 1] = score
-    redis.call('ZREM', KEYS[1], ARGV[i])
-  end
-end
-""",
-    # Pairs of old and new name; a value and its own TTL for each.
-    "string": """
-local ttl = -1
-for i = 5, #ARGV, 2 do
-  local value = redis.call('GET', ARGV[i])
-  if value then
-    batch[#batch + 1] = ARGV[i + 1]
-    batch[#batch + 1] = value
-    batch[#batch + 1] = tostring(redis.call('PTTL', ARGV[i]))
-    redis.call('DEL', ARGV[i])
-  end
-end
-""",
-    # A stream, or a type of a module: as the server itself packs it.
-    "dump": _TTL
-    + """
-local value = redis.call('DUMP', KEYS[1])
-if value then
-  batch[1] = value
-  redis.call('DEL', KEYS[1])
-end
-""",
-}
-_SCRIPTS = {kind: _TAKE % take for kind, take in _TAKES.items()}
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
-
-
-class MoveError(Exception):
-    """The move cannot go on; the text says why and what to do."""
-
-
-@dataclass
-class Side:
-    """One of the two places.
-
-    Parameters:
-        client: Redis client that adds no prefix by itself and answers in bytes.
-        prefix: The broker's ``global_keyprefix``.
-        fleet: The fleet's name there.
-        label: The place in words, without a password; also how the mover's notes name it.
-    """
-
-    client: Any
-    prefix: str
-    fleet: str
-    label: str
-
-    def key(self, *parts: str) -> str:
-        return self.prefix + ":".join(("celeryops", self.fleet, "move", *parts)).rstrip(":")
 
 
 @dataclass
@@ -178,7 +80,7 @@ class Mover:
         self.report = Report()
         self._token = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
         self._mark = ""
-        self._scripts = {kind: old.client.register_script(text) for kind, text in _SCRIPTS.items()}
+        self._outbox = Outbox(old, self._token)
 
     def run(self, sweep: bool = False) -> Report:
         """Move everything; when `sweep`, everything that is found has come too late."""
@@ -210,7 +112,7 @@ class Mover:
         count = 0
         for page in self._pages():
             for verb, kind, key, name in page:
-                if verb == moverules.COPY:
+                if verb == verbs.COPY:
                     self._copy(kind, key, name)
                     count += 1
         return count
@@ -219,16 +121,16 @@ class Mover:
         """Nobody can tell whose queues a database holds that several fleets share without prefixes."""
         if self.rules.only_books:
             return
-        books = moverules.escape(self.new.prefix + moverules.BOOKS) + "*"
+        books = verbs.escape(self.new.prefix + verbs.BOOKS) + "*"
         there = Rules(old_prefix=self.new.prefix, old_fleet=self.new.fleet)
         for side, found in (
             (
                 self.old,
                 self.rules.strangers(
-                    map(_text, self.old.client.scan_iter(match=self.rules.pattern, count=PAGE))
+                    map(text, self.old.client.scan_iter(match=self.rules.pattern, count=PAGE))
                 ),
             ),
-            (self.new, there.strangers(map(_text, self.new.client.scan_iter(match=books, count=PAGE)))),
+            (self.new, there.strangers(map(text, self.new.client.scan_iter(match=books, count=PAGE)))),
         ):
             found = [name for name in found if name not in (self.old.fleet, self.new.fleet)]
             if found:
@@ -244,7 +146,7 @@ class Mover:
     def _take_lease(self) -> None:
         deadline = time.monotonic() + LEASE_PATIENCE
         while not self.old.client.set(self.old.key("lease"), self._token, nx=True, px=int(LEASE_TTL * 1000)):
-            holder = _text(self.old.client.get(self.old.key("lease")) or b"")
+            holder = text(self.old.client.get(self.old.key("lease")) or b"")
             if holder and _is_dead(holder):
                 self.old.client.eval(_RELEASE, 1, self.old.key("lease"), holder)
             elif time.monotonic() > deadline:
@@ -262,10 +164,10 @@ class Mover:
             self._mark = note(self.old, self.new.label, afresh=True)
 
     def _finish_outbox(self) -> None:
-        batch = self.old.client.lrange(self.old.key("outbox"), 0, -1)
+        batch = self._outbox.read()
         if not batch:
             return
-        mark, goes_to = (_text(one or b"") for one in self.old.client.hmget(self.old.key(), "mark", "to"))
+        mark, goes_to = (text(one or b"") for one in self.old.client.hmget(self.old.key(), "mark", "to"))
         side = self.new if goes_to == self.new.label else self.others.get(goes_to)
         if side is None:
             raise MoveError(
@@ -273,14 +175,14 @@ class Mover:
                 "into celery_broker_url and deploy; when everything has arrived there, it can move on"
             )
         arrive(side, mark, batch, resumed=True)
-        self.old.client.delete(self.old.key("outbox"))
+        self._outbox.clear()
 
     def _forget(self) -> None:
         """Nothing is left to come: no trace stays. A number whose mark is gone is harmless."""
         if self._is_alone:
             for page in self._pages():
                 for verb, _, key, _ in page:
-                    if verb == moverules.COPY:
+                    if verb == verbs.COPY:
                         self.old.client.unlink(key)
         self.old.client.delete(self.old.key())
         self.new.client.delete(self.new.key("in", self._mark))
@@ -301,9 +203,9 @@ class Mover:
         for page in self._pages():
             strings: list[tuple[bytes, str]] = []
             for verb, kind, key, name in page:
-                if verb == moverules.DROP:
+                if verb == verbs.DROP:
                     self.old.client.unlink(key)
-                elif verb == moverules.COPY:
+                elif verb == verbs.COPY:
                     self._copy(kind, key, name)
                 elif kind == "string":
                     strings.append((key, name))
@@ -321,12 +223,12 @@ class Mover:
         cursor = 0
         while True:
             cursor, keys = self.old.client.scan(cursor, match=self.rules.pattern, count=PAGE)
-            judged = [(key, *self.rules.judge(_text(key))) for key in keys]
-            judged = [one for one in judged if one[1] != moverules.LEAVE]
+            judged = [(key, *self.rules.judge(text(key))) for key in keys]
+            judged = [one for one in judged if one[1] != verbs.LEAVE]
             pipe = self.old.client.pipeline(transaction=False)
             for key, _, _ in judged:
                 pipe.type(key)
-            kinds = [_text(kind) for kind in pipe.execute()]
+            kinds = [text(kind) for kind in pipe.execute()]
             yield [
                 (verb, kind, key, name)
                 for (key, verb, name), kind in zip(judged, kinds, strict=True)
@@ -361,22 +263,12 @@ class Mover:
 
     def _take(self, kind: str, key: bytes, name: str, what: list[Any]) -> list[bytes]:
         """Take one batch over; returns the outbox as it was, empty when there was nothing to take."""
-        old = self.old
-        try:
-            found = self._scripts[kind](
-                keys=[key, old.key("lease"), old.key("outbox"), old.key()],
-                args=[self._token, int(LEASE_TTL * 1000), kind, _bytes(name), *map(_bytes, what)],
-            )
-        except redis.ResponseError as exc:
-            if "MOVE" in str(exc):
-                raise MoveError("another run has taken this move over; it goes on there") from exc
-            raise
-        if not found:
+        if not self._outbox.fill(kind, key, name, what):
             return []
-        batch: list[bytes] = old.client.lrange(old.key("outbox"), 0, -1)
+        batch = self._outbox.read()
         arrive(self.new, self._mark, batch)
-        old.client.delete(old.key("outbox"))
-        self.report.keys.add(name or _text(key))
+        self._outbox.clear()
+        self.report.keys.add(name or text(key))
         return batch
 
     def _copy(self, kind: str, key: bytes, name: str) -> None:
@@ -397,7 +289,7 @@ class Mover:
         elif not self.new.client.exists(name):
             packed = client.dump(key)
             if packed is not None:
-                _restore(self.new, name, max(ttl, 0), packed)
+                restore(self.new, name, max(ttl, 0), packed)
         if kind != "string" and ttl > 0:
             pipe.pexpire(name, ttl)
         pipe.execute()
@@ -419,91 +311,6 @@ class Mover:
         )
 
 
-def note(old: Side, goes_to: str, afresh: bool = False) -> str:
-    """Mark the old place as one that moves there; returns the mark, which is kept as long as the goal is."""
-    mark, goal = (_text(one or b"") for one in old.client.hmget(old.key(), "mark", "to"))
-    if mark and goal == goes_to and not afresh:
-        return mark
-    mark = uuid.uuid4().hex
-    pipe = old.client.pipeline()
-    pipe.delete(old.key())
-    pipe.hset(old.key(), mapping={"mark": mark, "from": old.label, "to": goes_to, "seq": 0})
-    pipe.execute()
-    return mark
-
-
-def arrive(side: Side, mark: str, outbox: list[bytes], resumed: bool = False) -> None:
-    """Apply a batch, unless it has arrived before.
-
-    Parameters:
-        resumed: The batch was found in the outbox. A place that knows no number of it was emptied since.
-    """
-    seq, kind, name, ttl = int(outbox[0]), _text(outbox[1]), _text(outbox[2]), int(outbox[3])
-    number = side.key("in", mark)
-    with side.client.pipeline() as pipe:
-        pipe.watch(number)
-        last = int(pipe.get(number) or 0)
-        if last == seq:
-            return
-        if last != seq - 1 and not (resumed and last == 0):
-            raise MoveError(
-                f"{side.label} has seen batch {last} of this move, and {seq} is next: it was set back to an "
-                "older state, or another run has gone on. Nothing is lost; deploy again"
-            )
-        exists = bool(name) and kind != "list" and pipe.exists(name)
-        pipe.multi()
-        _apply(pipe, side, kind, name, ttl, outbox[4:])
-        if ttl > 0 and kind in ("hash", "set", "zset") and not exists:
-            pipe.pexpire(name, ttl)
-        pipe.set(number, seq)
-        try:
-            pipe.execute()
-        except redis.WatchError as exc:
-            raise MoveError("another run has taken this move over; it goes on there") from exc
-
-
-def _apply(pipe: Any, side: Side, kind: str, name: str, ttl: int, items: list[bytes]) -> None:
-    key = _bytes(name)
-    if kind == "list" and ttl > 0:  # somebody's short-lived answers, not a queue
-        pipe.rpush(key, *items)
-        pipe.pexpire(key, ttl)
-    elif kind == "list":
-        pipe.lpush(_bytes(side.key("staged")) + b":" + key, *reversed(items))
-    elif kind == "hash":
-        for field_name, value in zip(items[::2], items[1::2], strict=True):
-            pipe.hsetnx(key, field_name, value)
-    elif kind == "set":
-        pipe.sadd(key, *items)
-    elif kind == "zset":
-        pipe.zadd(key, dict(zip(items[::2], map(float, items[1::2]), strict=True)), nx=True)
-    elif kind == "string":
-        for own, value, left in zip(items[::3], items[1::3], items[2::3], strict=True):
-            pipe.set(own, value, nx=True, px=int(left) if int(left) > 0 else None)
-    else:
-        _restore(Side(pipe, side.prefix, side.fleet, side.label), name, max(ttl, 0), items[0])
-
-
-def _restore(side: Side, name: str, ttl: int, packed: bytes) -> None:
-    try:
-        side.client.restore(_bytes(name), ttl, packed)
-    except redis.ResponseError as exc:
-        raise MoveError(
-            f"{side.label} does not take {name}: {exc}. It is no list, hash, set, sorted set or string, so "
-            "the new server must read the old one's own format: run there a version as new as the old"
-        ) from exc
-
-
-def unstage(side: Side) -> None:
-    """Put the messages that have come at the front of their queues, in their order."""
-    prefix = _bytes(side.key("staged")) + b":"
-    for staged in side.client.scan_iter(match=moverules.escape(_text(prefix)) + "*", count=PAGE):
-        while side.client.exists(staged):
-            pipe = side.client.pipeline(transaction=False)
-            for _ in range(BATCH):
-                pipe.lmove(staged, staged[len(prefix) :], "LEFT", "RIGHT")
-            pipe.execute()
-
-
 def origin(message: bytes) -> str:
     """The process that sent a message, such as ``4711@web1``; empty when it does not say."""
     try:
@@ -518,11 +325,3 @@ def _is_dead(token: str) -> bool:
     host, _, rest = token.partition(":")
     pid = rest.partition(":")[0]
     return host == socket.gethostname() and pid.isdigit() and not os.path.exists(f"/proc/{pid}")
-
-
-def _text(value: bytes | str) -> str:
-    return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
-
-
-def _bytes(value: Any) -> Any:
-    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
