@@ -54,7 +54,8 @@ def touch(path):
 @app.task(name="grove.nap")
 def nap(seconds, path):
     touch(f"{path}.began")
-    time.sleep(seconds)
+    if not os.path.exists("hurry"):
+        time.sleep(seconds)
     touch(path)
 """
 
@@ -221,6 +222,10 @@ class Grove:
 
     def send(self, task: str, *args: Any) -> None:
         self._producer.send_task(task, args=args, queue="oak")
+
+    def hurry(self) -> None:
+        """Naps that have not begun take no time any more: more may be sent than a test waits for."""
+        (self.folder / "hurry").touch()
 
     def books(self) -> Any:
         import redis
