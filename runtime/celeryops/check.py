@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 import celery
 import kombu
 
-from celeryops import settings
+from celeryops import schedulelint, settings
 from celeryops.loader import FleetLoader
 from celeryops.log import mask
 from celeryops.overlay import KNOWN
@@ -43,6 +44,8 @@ def check(app: Any) -> dict[str, Any]:
                 f"the application itself sets global_keyprefix {prefix!r}: tools that do not import it look "
                 f"in the wrong place; put it into celery_settings.{settings.BROKER_OPTIONS} as well"
             )
+    scheduled = schedulelint.entries(conf.beat_schedule or {}, app.tasks)
+    warnings += schedulelint.lint(scheduled, app.timezone, app.tasks, datetime.now(timezone.utc))
     if not settings.is_redis(conf.broker_url):
         errors.append(
             f"the broker {mask(conf.broker_url) or '(none)'} is not Redis: "
@@ -61,7 +64,7 @@ def check(app: Any) -> dict[str, Any]:
         "broker": mask(conf.broker_url),
         "result_backend": mask(conf.result_backend),
         "global_keyprefix": prefix,
-        "scheduled": sorted(conf.beat_schedule or {}),
+        "scheduled": sorted(one.name for one in scheduled),
         "settings": overlay.report() if overlay else [],
         "warnings": warnings,
         "errors": errors,

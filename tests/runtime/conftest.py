@@ -41,7 +41,14 @@ app.conf.update(
     task_default_queue="oak",
     task_create_missing_queues=False,
     broker_transport_options={"global_keyprefix": "grove:", "priority_steps": [0, 3, 6, 9]},
-    beat_schedule={"often": {"task": "grove.touch", "schedule": 1.0, "args": ["ticked"]}},
+    beat_schedule={
+        "often": {
+            "task": "grove.touch",
+            "schedule": 1.0,
+            "args": ["ticked"],
+            "options": {"expires": 3600},
+        },
+    },
 )
 
 
