@@ -112,7 +112,7 @@ def test_children_that_the_sample_has_not_seen_are_charged_in_full() -> None:
 def test_without_a_word_from_the_queues_it_neither_grows_nor_ends_idle_processes() -> None:
     held = step(processes=3, active=3, reserved=9, queued=None, errors=("the queues cannot be read: x",))
     assert (held.change, held.reason, held.limit) == (0, d.HOLD_STALE, 3)
-    long_idle = Past(idle_since=0.0, peak=1)
+    long_idle = Past(watched=0.0, peaks=((99.0, 1),))
     assert step(processes=3, queued=None, past=long_idle).change == 0
     pressed = step(processes=3, queued=None, memory_available=400 * MB)
     assert (pressed.change, pressed.reason) == (-2, d.SHRINK_MEMORY)
@@ -144,6 +144,22 @@ def test_idle_processes_go_when_fewer_have_sufficed_for_long() -> None:
         made, past = decide(100.0 + second, LIMITS, Guards(idle=4.0), seen, Demand(8, active, active), past)
     assert made is not None
     assert (made.change, made.reason) == (-5, d.SHRINK_IDLE)
+
+
+def test_idle_processes_go_when_the_last_that_was_wanted_is_long_ago_not_later() -> None:
+    """Tasks that end one after the other: the window looks back from now, it does not begin anew."""
+    past, processes, last = Past(), 8, 0.0
+    for second in range(30):
+        active = max(0, 8 - second)
+        seen = dataclasses.replace(CALM, at=100.0 + second)
+        made, past = decide(
+            100.0 + second, LIMITS, Guards(idle=10.0), seen, Demand(processes, active, active), past
+        )
+        processes += made.change
+        last = second if made.change else last
+        assert processes >= max(active, 1)
+    # The last task that needed more than one process was seen in second 6.
+    assert (processes, last) == (1, 17)
 
 
 def test_every_reason_can_be_told() -> None:
@@ -197,8 +213,8 @@ demands = st.tuples(st.integers(0, 60), st.integers(0, 60), st.none() | st.float
 pasts = st.builds(
     Past,
     retreated=st.floats(0, 1000),
-    idle_since=st.none() | st.floats(0, 1000),
-    peak=st.integers(0, 40),
+    watched=st.none() | st.floats(0, 1000),
+    peaks=st.lists(st.tuples(st.floats(0, 1000), st.integers(0, 40)), max_size=8).map(tuple),
 )
 
 

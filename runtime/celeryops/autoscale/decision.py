@@ -118,8 +118,10 @@ class Past(NamedTuple):
     """What a decision must know of those before it; times are monotonic."""
 
     retreated: float = -math.inf  # when the node last shrank under pressure
-    idle_since: float | None = None  # since when fewer processes suffice
-    peak: int = 0  # the most that were wanted since
+    watched: float | None = None  # since when the work is known without a gap
+    #: The most that were wanted in the time that `Guards.idle` looks back: (when, how many), each more than
+    #: those after it.
+    peaks: tuple[tuple[float, int], ...] = ()
 
 
 class Decision(NamedTuple):
@@ -151,13 +153,13 @@ def decide(
         step = min(limits.min - processes, guards.grow_step)
         return Decision(step, UNDER_MIN, limits.min, 0, processes + step), past
     if sample is None or now - sample.at > guards.stale:
-        return Decision(0, HOLD_STALE, processes, 0, processes), past
+        return Decision(0, HOLD_STALE, processes, 0, processes), past._replace(watched=None, peaks=())
 
     want = wanted(limits, guards, sample.queued, demand)
     fit = _fit(guards, sample, processes)
     retreat = _retreat(guards, sample)
     if retreat:
-        past = past._replace(idle_since=None)
+        past = past._replace(watched=None, peaks=())
         if processes == limits.min:
             return Decision(0, retreat.replace("shrink", "hold"), want, 0, processes), past
         if now - past.retreated < guards.cooldown:
@@ -166,23 +168,16 @@ def decide(
         return Decision(-step, retreat, want, 0, processes - step), past._replace(retreated=now)
     if sample.queued is None:
         # The work is not known, so neither more nor fewer processes are right.
-        return Decision(0, HOLD_STALE, processes, 0, processes), past._replace(idle_since=None)
+        return Decision(0, HOLD_STALE, processes, 0, processes), past._replace(watched=None, peaks=())
 
-    if want < processes:
-        if past.idle_since is None:
-            past = past._replace(idle_since=now, peak=want)
-        elif want > past.peak:
-            past = past._replace(peak=want)
-    else:
-        past = past._replace(idle_since=None)
+    past = _watch(now, guards.idle, want, past)
     why = _hold(now, guards, sample, fit, past)
     room = 0 if why else min(fit, limits.max - processes)
     limit = processes + room
-    if past.idle_since is not None:
-        if now - past.idle_since >= guards.idle:
-            fewer = max(past.peak, limits.min)
-            past = past._replace(idle_since=now, peak=want)
-            return Decision(fewer - processes, SHRINK_IDLE, want, fit, limit), past
+    if want < processes:
+        peak = past.peaks[0][1]
+        if peak < processes and past.watched is not None and now - past.watched >= guards.idle:
+            return Decision(peak - processes, SHRINK_IDLE, want, fit, limit), past
         return Decision(0, STEADY, want, fit, limit), past
     if want == processes:
         at_max = processes == limits.max and demand.reserved > processes
@@ -191,6 +186,16 @@ def decide(
         return Decision(0, why, want, fit, processes), past
     step = min(want - processes, guards.grow_step, fit)
     return Decision(step, GROW, want, fit, limit), past
+
+
+def _watch(now: float, window: float, want: int, past: Past) -> Past:
+    peaks = past.peaks
+    while peaks and peaks[-1][1] <= want:
+        peaks = peaks[:-1]
+    peaks = (*peaks, (now, want))
+    while peaks[0][0] < now - window:
+        peaks = peaks[1:]
+    return past._replace(watched=now if past.watched is None else past.watched, peaks=peaks)
 
 
 def wanted(limits: Limits, guards: Guards, queued: int | None, demand: Demand) -> int:
