@@ -38,8 +38,8 @@ options:
         required: true
       limits:
         description:
-          - Its limits and guards by name, sizes in bytes, times in seconds, shares in percent, as
-            P(celeryops.fleet.worker_nodes#filter) gives them.
+          - Its limits and guards by name, as in the C(autoscale) of a pool.
+          - Sizes, times and shares carry their units.
         type: dict
         required: true
   keep_others:
@@ -97,7 +97,7 @@ EXAMPLES = r"""
     nodes:
       - name: default-1
         nodename: default-1@worker1
-        limits: {max: 12}
+        limits: {max: 12, memory_reserve: 2GB}
     keep_others: true
 """
 
@@ -108,7 +108,9 @@ nodes:
   type: dict
   contains:
     before:
-      description: The limits by which its process went, or those of its file when no process runs.
+      description:
+        - The limits by which its process went, or those of its file when no process runs. Sizes are bytes,
+          times seconds, shares percent.
       type: dict
     after:
       description: The limits that it has, or would have.
@@ -174,7 +176,7 @@ def _written(path: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _observe(params: dict[str, Any]) -> list[limits.Node]:
+def _observe(params: dict[str, Any], wanted: dict[str, limits.Limits]) -> list[limits.Node]:
     found = processes.read_many(processes.all_pids())
     alive = {
         one.get(processes.NODE): one.pid for one in processes.mains(found, params["fleet"], params["run_dir"])
@@ -193,10 +195,9 @@ def _observe(params: dict[str, Any]) -> list[limits.Node]:
         if one["name"] in alive:
             record = going.get(one["nodename"]) or {}
             # A record of another process, or none, says nothing: the node is asked.
-            known = record.get("autoscaler") if record.get("pid") == alive[one["name"]] else None
-            running = (known or {}).get("given") or {}
-        wanted = limits.merged(written, one["limits"], params["keep_others"])
-        nodes.append(limits.Node(one["name"], one["nodename"], written, running, wanted))
+            running = limits.of_record(record) if record.get("pid") == alive[one["name"]] else {}
+        merged = limits.merged(written, wanted[one["nodename"]], params["keep_others"])
+        nodes.append(limits.Node(one["name"], one["nodename"], written, running, merged))
     return nodes
 
 
@@ -207,14 +208,15 @@ class Task:
         self.module = module
         self.params = module.params
         self.command = live.Command(module.params["opt_dir"], module.params["timeout"])
-        self.nodes = _observe(module.params)
+        wanted, self.problems = limits.read({one["nodename"]: one["limits"] for one in self.params["nodes"]})
+        self.nodes = [] if self.problems else _observe(self.params, wanted)
         self.live = {
             node.nodename: "not running" if node.running is None else "already" for node in self.nodes
         }
 
     def run(self) -> None:
-        found = limits.problems(self.nodes, live.memory_total())
-        batches = limits.batches(self.nodes)
+        found = self.problems or limits.problems(self.nodes, live.memory_total())
+        batches = [] if found else limits.batches(self.nodes)
         answers = [self.command.ask(wanted, names, check=True) for wanted, names in batches]
         for answer in answers:
             found += [f"{name} refuses its limits. {why}" for name, why in sorted(answer.errors.items())]

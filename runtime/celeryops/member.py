@@ -73,10 +73,14 @@ class Member:
         self._publisher.start()
         atexit.register(self.close)
 
+    def publish(self) -> None:
+        """Write the record now: something in it has changed that others go by."""
+        self._publisher.soon()
+
     def stopping(self) -> None:
         self.pulse.enter(phases.STOPPING)
         self.notifier.stopping()
-        self._publisher.soon()
+        self.publish()
 
     def close(self) -> None:
         """The last word: after it neither record nor watchdog."""
@@ -117,11 +121,12 @@ class Member:
                 "reconnecting to Redis since " + time.strftime("%H:%M:%S", time.localtime(self.pulse.since))
             ]
         if self._kind == "worker" and details:
-            parts.append(f"{details['processes']} processes")
+            scaler = details.get("autoscaler", {})
+            limits = f" of {scaler['min']} to {scaler['max']} ({scaler['reason']})" if scaler else ""
+            parts.append(f"{details['processes']}{limits} processes")
             parts.append(f"{details['active']} active")
             parts.append(f"{details['reserved']} reserved")
             parts.append("queues " + ",".join(details["queues"]))
-            scaler = details.get("autoscaler", {})
             if scaler.get("trouble"):
                 parts.append(scaler["trouble"])
             if scaler.get("held"):

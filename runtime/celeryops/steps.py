@@ -93,7 +93,6 @@ def _with_pulse(loop: Callable[..., Any], consumer: Any, member: Member) -> Call
     def run(*args: Any, **kwargs: Any) -> Any:
         # The event loop's own timer with prefork, threads and solo; a green thread's with gevent, eventlet.
         entry = consumer.timer.call_repeatedly(beat.interval, beat)
-        _attach_autoscaler(consumer)
         try:
             return loop(*args, **kwargs)
         finally:
@@ -103,13 +102,6 @@ def _with_pulse(loop: Callable[..., Any], consumer: Any, member: Member) -> Call
             member.pulse.enter(phases.RECONNECTING if running else phases.STOPPING)
 
     return run
-
-
-@harmless
-def _attach_autoscaler(consumer: Any) -> None:
-    attach = getattr(getattr(consumer.controller, "autoscaler", None), "attach", None)
-    if attach is not None:
-        attach(consumer)
 
 
 class _Beat:
@@ -145,9 +137,10 @@ def describe_worker(worker: Any) -> dict[str, Any]:
     active = len(state.active_requests)
     size: dict[str, Any] = {"concurrency": worker.concurrency}
     if worker.autoscale:
-        size = {"autoscale": {"min": worker.min_concurrency, "max": worker.max_concurrency}}
-        if getattr(worker.autoscaler, "knows_machine", False):
-            size["autoscaler"] = worker.autoscaler.describe()
+        scaler = worker.autoscaler
+        size = {"autoscale": {"min": scaler.min_concurrency, "max": scaler.max_concurrency}}
+        if getattr(scaler, "knows_machine", False):
+            size["autoscaler"] = scaler.describe()
     return {
         "queues": sorted(worker.app.amqp.queues.consume_from),
         "processes": worker.pool.num_processes if worker.pool else 0,

@@ -67,12 +67,12 @@ def nap(seconds, path):
 """
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+def until(condition: Callable[[], Any], what: str, seconds: float = 30, step: float = 0.05) -> Any:
     """Poll until `condition` is truthy, and return what it said."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
+        time.sleep(step)
     return found
 
 

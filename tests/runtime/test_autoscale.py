@@ -162,6 +162,17 @@ def test_a_lower_max_is_reached_under_load_and_nothing_restarts(scaled: Scaled) 
     assert "reason" in stats["autoscaler"]
 
 
+def test_a_lower_max_is_reached_where_each_process_has_messages_waiting(scaled: Scaled) -> None:
+    scaled.grove.settings(worker_disable_prefetch=False, worker_prefetch_multiplier=4)
+    scaled.start()
+    scaled.send(300, 0.2)
+    scaled.until(lambda: scaled.processes() == 4, "it grew")
+    scaled.ask(max=1)
+    scaled.until(lambda: scaled.processes() == 1, "it has no more than its new max")
+    assert scaled.waits_in_redis() > 0
+    assert "WorkerLostError" not in scaled.grove.log()
+
+
 def test_a_lost_connection_costs_no_strength(scaled: Scaled) -> None:
     scaled.start()
     scaled.send(4, 0.1)
@@ -197,7 +208,43 @@ def test_a_node_without_an_autoscaler_says_so(grove: Any) -> None:
     grove.worker("-c", "1")
     done = grove.run("celery", "-A", "grove", "fleet", "autoscale", "--nodes", NODE, check=False)
     assert done.returncode == 1
-    assert "has no autoscaler of the fleet" in done.stderr
+    assert "was started without autoscale" in done.stderr
+
+
+def test_an_application_s_own_autoscaler_takes_limits_and_refuses_guards(scaled: Scaled) -> None:
+    scaled.grove.settings(worker_autoscaler="celery.worker.autoscale:Autoscaler")
+    scaled.start()
+
+    def give(**limits: Any) -> Any:
+        words = ["fleet", "autoscale", "--json", "--nodes", NODE, "--set", json.dumps(limits)]
+        done = scaled.grove.run("celery", "-A", "grove", *words, check=False)
+        return json.loads(done.stdout[done.stdout.index("{") :])
+
+    refused = give(min=1, max=4, psi_io=20)
+    assert "celery.worker.autoscale:Autoscaler, which knows no psi_io" in refused["errors"][NODE]
+    assert give(min=2, max=6)["nodes"][NODE]["changed"] is True
+    scaled.until(lambda: scaled.processes() == 2, "it has its new min")
+    scaled.until(
+        lambda: scaled.grove.node()["autoscale"] == {"min": 2, "max": 6}, "its record has the new limits"
+    )
+    assert give(min=2, max=6)["nodes"][NODE]["changed"] is False
+    assert scaled.state()["max"] == 6
+
+
+def test_it_works_in_a_worker_that_knows_nothing_else_of_the_fleet(scaled: Scaled) -> None:
+    for name in ("CELERY_LOADER", *[key for key in scaled.grove.environment if key.startswith("CELERYOPS_")]):
+        scaled.grove.environment.pop(name)
+    with (scaled.grove.folder / "grove.py").open("a") as module:
+        module.write('app.conf.worker_autoscaler = "celeryops.autoscale:ResourceAutoscaler"\n')
+    scaled.worker = scaled.grove.start(
+        *("worker", "-n", NODE, "-l", "info", "--autoscale=3,1"),
+        CELERYOPS_AUTOSCALE_FILE=str(scaled.file),
+    )
+    scaled.file.write_text(json.dumps({"min": 1, "max": 3, **CALM}))
+    scaled.send(12, 0.5)
+    scaled.until(lambda: scaled.processes() == 3, "it grew")
+    scaled.until(lambda: scaled.done() == 12, "every task ended")
+    scaled.until(lambda: scaled.processes() == 1, "idle processes went")
 
 
 def test_a_file_that_cannot_be_used_costs_the_guards_not_the_worker(scaled: Scaled) -> None:

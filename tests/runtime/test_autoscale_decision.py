@@ -24,6 +24,7 @@ CALM = Sample(
     memory_available=8 * GB,
     committed=0,
     child_estimate=100 * MB,
+    children=40,
     cpus=4.0,
     load=0.5,
     psi_memory_some=0.0,
@@ -99,12 +100,22 @@ def test_it_grows_with_the_work_by_steps_and_only_as_far_as_there_is_room() -> N
     assert step(processes=8, active=8, reserved=9, queued=40).reason == d.HOLD_MAX
 
 
-def test_what_has_grown_since_the_sample_is_charged_before_the_next() -> None:
-    seen = dataclasses.replace(CALM, memory_available=1350 * MB, queued=40)
-    first, past = decide(100.5, LIMITS, Guards(grow_step=2), seen, Demand(1, 1, 1), Past())
-    second, past = decide(100.6, LIMITS, Guards(grow_step=2), seen, Demand(3, 1, 1), past)
-    third, past = decide(100.7, LIMITS, Guards(grow_step=2), seen, Demand(4, 1, 1), past)
-    assert (first.change, second.change, third.change, third.reason) == (2, 1, 0, d.HOLD_MEMORY)
+def test_children_that_the_sample_has_not_seen_are_charged_in_full() -> None:
+    seen = {"memory_available": 1350 * MB, "queued": 40, "children": 1}
+    guards = Guards(grow_step=2)
+    assert step(processes=1, active=1, reserved=1, guards=guards, **seen).change == 2
+    assert step(processes=3, active=1, reserved=1, guards=guards, **seen).change == 1
+    full = step(processes=4, active=1, reserved=1, guards=guards, **seen)
+    assert (full.change, full.reason) == (0, d.HOLD_MEMORY)
+
+
+def test_without_a_word_from_the_queues_it_neither_grows_nor_ends_idle_processes() -> None:
+    held = step(processes=3, active=3, reserved=9, queued=None, errors=("the queues cannot be read: x",))
+    assert (held.change, held.reason, held.limit) == (0, d.HOLD_STALE, 3)
+    long_idle = Past(watched=0.0, peaks=((99.0, 1),))
+    assert step(processes=3, queued=None, past=long_idle).change == 0
+    pressed = step(processes=3, queued=None, memory_available=400 * MB)
+    assert (pressed.change, pressed.reason) == (-2, d.SHRINK_MEMORY)
 
 
 def test_more_messages_may_wait_for_a_process_where_that_is_asked_for() -> None:
@@ -135,6 +146,22 @@ def test_idle_processes_go_when_fewer_have_sufficed_for_long() -> None:
     assert (made.change, made.reason) == (-5, d.SHRINK_IDLE)
 
 
+def test_idle_processes_go_when_the_last_that_was_wanted_is_long_ago_not_later() -> None:
+    """Tasks that end one after the other: the window looks back from now, it does not begin anew."""
+    past, processes, last = Past(), 8, 0.0
+    for second in range(30):
+        active = max(0, 8 - second)
+        seen = dataclasses.replace(CALM, at=100.0 + second)
+        made, past = decide(
+            100.0 + second, LIMITS, Guards(idle=10.0), seen, Demand(processes, active, active), past
+        )
+        processes += made.change
+        last = second if made.change else last
+        assert processes >= max(active, 1)
+    # The last task that needed more than one process was seen in second 6.
+    assert (processes, last) == (1, 17)
+
+
 def test_every_reason_can_be_told() -> None:
     reasons = {value for name, value in vars(d).items() if name.isupper() and isinstance(value, str)}
     for reason in reasons:
@@ -153,6 +180,7 @@ samples = st.builds(
     memory_available=st.integers(-1, 64 * GB),
     committed=st.integers(0, 8 * GB),
     child_estimate=st.integers(1, GB),
+    children=st.integers(0, 60),
     cpus=st.floats(0.1, 64),
     load=st.floats(0, 500),
     psi_memory_some=maybe_percent,
@@ -185,10 +213,8 @@ demands = st.tuples(st.integers(0, 60), st.integers(0, 60), st.none() | st.float
 pasts = st.builds(
     Past,
     retreated=st.floats(0, 1000),
-    sampled=st.floats(0, 1000),
-    grown=st.integers(0, 16),
-    idle_since=st.none() | st.floats(0, 1000),
-    peak=st.integers(0, 40),
+    watched=st.none() | st.floats(0, 1000),
+    peaks=st.lists(st.tuples(st.floats(0, 1000), st.integers(0, 40)), max_size=8).map(tuple),
 )
 
 
@@ -223,7 +249,8 @@ def test_beyond_min_nothing_grows_by_pressure_or_by_an_old_sample(
     ):
         assert not bound or value is None or value < bound
     if sample.memory_available >= 0:
-        claimed = sample.committed + made.change * sample.child_estimate
+        unseen = max(0, demand.processes - sample.children) + made.change
+        claimed = sample.committed + unseen * sample.child_estimate
         assert sample.memory_available - claimed >= guards.reserve(sample.memory_total)
 
 
@@ -242,6 +269,47 @@ def test_constant_input_leads_to_rest(
         now += 1.0
     inside = [change for change in changes[60:] if change]
     assert all(change > 0 for change in inside) or all(change < 0 for change in inside)
+
+
+@given(
+    free=st.integers(0, 8 * GB),
+    size=st.integers(MB, GB),
+    lag=st.integers(0, 5),
+    tasks=st.integers(0, 100),
+    highest=st.integers(1, 40),
+    guards=guards,
+)
+def test_a_machine_that_the_node_itself_fills_is_not_overfilled_and_comes_to_rest(
+    free: int, size: int, lag: int, tasks: int, highest: int, guards: Guards
+) -> None:
+    """Each process takes `size` bytes, `lag` steps after its start; what it is charged is right."""
+    guards = dataclasses.replace(guards, load_per_cpu=0, psi_memory=0, psi_cpu=0, psi_io=0)
+    past, changes, ages, now = Past(), [], [lag], 0.0
+    limits = Limits(1, highest)
+    reserve = guards.reserve(8 * GB)
+    for turn in range(200):
+        grown = sum(age >= lag for age in ages)
+        seen = dataclasses.replace(
+            CALM,
+            at=now,
+            memory_total=8 * GB,
+            memory_available=max(0, free - grown * size),
+            committed=(len(ages) - grown) * size,
+            child_estimate=size,
+            children=len(ages),
+            queued=max(0, tasks - len(ages)),
+        )
+        # Several decisions rest on one sample: one for each message that comes.
+        for _ in range(3):
+            active = min(tasks, len(ages))
+            made, past = decide(now, limits, guards, seen, Demand(len(ages), active, active), past)
+            ages = ages[: len(ages) + made.change] + [0] * made.change
+            changes.append(made.change)
+            if made.change > 0:
+                assert free - len(ages) * size >= reserve
+        ages = [age + 1 for age in ages]
+        now += 1.0
+        assert turn < 100 or changes[-3:] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, Mapping, Sequence
 
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools.keys import limit
+
 Limits = Dict[str, Any]
 
 
@@ -27,6 +29,26 @@ class Node:
     written: Limits | None
     running: Limits | None
     wanted: Limits
+
+
+def read(given: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Limits], list[str]]:
+    """Limits with their units by name of node: in base units, and what of them cannot be read."""
+    found: dict[str, Limits] = {}
+    problems = []
+    for nodename, limits in given.items():
+        found[nodename] = {}
+        for key, value in limits.items():
+            try:
+                found[nodename][key] = limit(key, value)
+            except ValueError as error:
+                problems.append(f"{nodename}: {error}.")
+    return found, problems
+
+
+def of_record(record: Mapping[str, Any]) -> Limits:
+    """The limits by which a node goes, as its record says. An application's own autoscaler has only two."""
+    known = record.get("autoscaler")
+    return dict(known["given"] if known else record.get("autoscale") or {})
 
 
 def merged(written: Limits | None, given: Mapping[str, Any], keep_others: bool) -> Limits:

@@ -93,7 +93,7 @@ def number(minimum: float, remedy: str) -> Checker:
 
 
 def percent(value: Any) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0:
+    if value == "0" or (isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0):
         return 0.0
     match = re.match(r"(\d+(?:\.\d+)?)\s*%\Z", value) if isinstance(value, str) else None
     if match is None:
@@ -134,20 +134,43 @@ AUTOSCALE: dict[str, Checker] = {
 }
 
 
+#: In what the checkers return sizes, times and shares.
+_BASE_UNITS = {
+    **dict.fromkeys(("memory_reserve", "child_memory"), "B"),
+    **dict.fromkeys(("queue_wait", "cooldown", "idle"), "s"),
+    **dict.fromkeys(("psi_memory", "psi_cpu", "psi_io"), "%"),
+}
+
+
+def limit(key: str, value: Any) -> Any:
+    """One key of `AUTOSCALE` in its base unit. The error is a sentence of its own."""
+    if key not in AUTOSCALE:
+        near = difflib.get_close_matches(str(key), AUTOSCALE, 1, 0.5)
+        hint = f"Write {near[0]} if you meant that" if near else f"Use {', '.join(AUTOSCALE)}"
+        raise ValueError(f"{key} = {value!r} is no limit. {hint}")
+    try:
+        return AUTOSCALE[key](value)
+    except ValueError as error:
+        raise ValueError(f"{key} = {value!r} {error}") from None
+
+
+def written(limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Limits in base units as they stand in an inventory."""
+    return {
+        key: f"{value}{_BASE_UNITS[key]}" if key in _BASE_UNITS else value for key, value in limits.items()
+    }
+
+
 def autoscale(value: Any) -> dict[str, Any]:
     example = "{min: 1, max: 8}"
     if not isinstance(value, Mapping):
         raise ValueError(f"is no mapping. Write it as {example}")
     checked = {}
     for key, item in value.items():
-        if key not in AUTOSCALE:
-            near = difflib.get_close_matches(str(key), AUTOSCALE, 1, 0.5)
-            hint = f"Write {near[0]} if you meant that" if near else f"Use {', '.join(AUTOSCALE)}"
-            raise ValueError(f"holds the unknown key {key}. {hint}")
         try:
-            checked[str(key)] = AUTOSCALE[key](item)
+            checked[str(key)] = limit(key, item)
         except ValueError as error:
-            raise ValueError(f"cannot be used: {key} = {item} {error}") from None
+            raise ValueError(f"cannot be used: {error}") from None
     for key in ("min", "max"):
         if key not in checked:
             raise ValueError(f"has no {key}. Write it as {example}")

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.celeryops.fleet.plugins.module_utils.pools.keys import AUTOSCALE
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools.keys import AUTOSCALE, limit
 from ansible_collections.celeryops.fleet.plugins.module_utils.pools.pools import check_pools
 
 
@@ -23,7 +23,7 @@ def scaled_nodes(
     defaults: Mapping[str, Any] | None = None,
     hosts: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """The nodes of a pool on one host, each with what is asked for in base units.
+    """The nodes of a pool on one host, each with what is asked for.
 
     limits: keys of a pool's autoscale with their units; those that are not given stay as they are.
     """
@@ -44,29 +44,19 @@ def scaled_nodes(
         )
     if not limits:
         raise ScalingError(f"nothing is asked of pool {pool}. Give at least one of {', '.join(AUTOSCALE)}.")
-    wanted = {}
     for key, value in limits.items():
         try:
-            wanted[key] = AUTOSCALE[key](_plain_number(value))
-        except KeyError:
-            problems.append(f"{key} = {value!r} is no limit. There are: {', '.join(AUTOSCALE)}.")
+            limit(key, value)
         except ValueError as error:
-            problems.append(f"{key} = {value!r} {error}.")
+            problems.append(f"{error}.")
     if problems:
         raise ScalingError("\n".join(problems))
     if one.get("hosts") and host not in one["hosts"]:
         return []
     return [
-        {"name": f"{pool}-{number}", "nodename": f"{pool}-{number}@{host}", "limits": wanted}
+        {"name": f"{pool}-{number}", "nodename": f"{pool}-{number}@{host}", "limits": dict(limits)}
         for number in range(1, one["nodes"] + 1)
     ]
-
-
-def _plain_number(value: Any) -> Any:
-    """What is given with -e KEY=VALUE is text."""
-    if isinstance(value, str) and value.strip() == "0":
-        return 0
-    return value
 
 
 def _kind(pool: Mapping[str, Any]) -> str:

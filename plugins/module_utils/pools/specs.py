@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.celeryops.fleet.plugins.module_utils.fingerprint import fingerprint, plain
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools.keys import written
 from ansible_collections.celeryops.fleet.plugins.module_utils.pools.options import pool_options, to_argv
 from ansible_collections.celeryops.fleet.plugins.module_utils.pools.pools import LIMITS, Pool, check_pools
 
@@ -111,7 +112,7 @@ def node_wants(nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def node_limits(nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Of each spec of an autoscaled node what celery_autoscaler asks for."""
     return [
-        {"name": node["name"], "nodename": node["nodename"], "limits": node["autoscale"]}
+        {"name": node["name"], "nodename": node["nodename"], "limits": written(node["autoscale"])}
         for node in nodes
         if node["autoscale"]
     ]

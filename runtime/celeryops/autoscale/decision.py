@@ -80,7 +80,10 @@ class Sample:
         cpus: CPUs that the process may use.
         load: Load average of a minute.
         psi_memory_some, psi_memory_full, psi_cpu_some, psi_io_some: Percent, None where the kernel has none.
+        children: Children of the pool that were looked at. Those that have begun since, or will, are charged
+            by the decision.
         queued: Messages in the queues, None when Redis did not answer.
+        errors: What could not be looked at, and why.
     """
 
     at: float
@@ -88,6 +91,7 @@ class Sample:
     memory_available: int
     committed: int
     child_estimate: int
+    children: int
     cpus: float
     load: float
     psi_memory_some: float | None = None
@@ -99,7 +103,10 @@ class Sample:
 
 
 class Demand(NamedTuple):
-    """What the worker knows at this moment: `reserved` holds the active ones too."""
+    """What the worker knows at this moment.
+
+    `processes` holds those that are still to be forked, `reserved` the active messages too.
+    """
 
     processes: int
     active: int
@@ -111,10 +118,10 @@ class Past(NamedTuple):
     """What a decision must know of those before it; times are monotonic."""
 
     retreated: float = -math.inf  # when the node last shrank under pressure
-    sampled: float = -math.inf  # the sample by which it last grew
-    grown: int = 0  # by how many processes since that sample
-    idle_since: float | None = None  # since when fewer processes suffice
-    peak: int = 0  # the most that were wanted since
+    watched: float | None = None  # since when the work is known without a gap
+    #: The most that were wanted in the time that `Guards.idle` looks back: (when, how many), each more than
+    #: those after it.
+    peaks: tuple[tuple[float, int], ...] = ()
 
 
 class Decision(NamedTuple):
@@ -146,45 +153,49 @@ def decide(
         step = min(limits.min - processes, guards.grow_step)
         return Decision(step, UNDER_MIN, limits.min, 0, processes + step), past
     if sample is None or now - sample.at > guards.stale:
-        return Decision(0, HOLD_STALE, processes, 0, processes), past
+        return Decision(0, HOLD_STALE, processes, 0, processes), past._replace(watched=None, peaks=())
 
     want = wanted(limits, guards, sample.queued, demand)
-    grown = past.grown if sample.at <= past.sampled else 0
-    fit = _fit(guards, sample) - grown
+    fit = _fit(guards, sample, processes)
     retreat = _retreat(guards, sample)
     if retreat:
-        past = past._replace(idle_since=None)
+        past = past._replace(watched=None, peaks=())
         if processes == limits.min:
             return Decision(0, retreat.replace("shrink", "hold"), want, 0, processes), past
         if now - past.retreated < guards.cooldown:
             return Decision(0, HOLD_COOLDOWN, want, 0, processes), past
         step = min(guards.shrink_step, processes - limits.min)
         return Decision(-step, retreat, want, 0, processes - step), past._replace(retreated=now)
+    if sample.queued is None:
+        # The work is not known, so neither more nor fewer processes are right.
+        return Decision(0, HOLD_STALE, processes, 0, processes), past._replace(watched=None, peaks=())
 
-    if want < processes:
-        if past.idle_since is None:
-            past = past._replace(idle_since=now, peak=want)
-        elif want > past.peak:
-            past = past._replace(peak=want)
-    else:
-        past = past._replace(idle_since=None)
+    past = _watch(now, guards.idle, want, past)
     why = _hold(now, guards, sample, fit, past)
     room = 0 if why else min(fit, limits.max - processes)
     limit = processes + room
-    if past.idle_since is not None:
-        if now - past.idle_since >= guards.idle:
-            fewer = max(past.peak, limits.min)
-            past = past._replace(idle_since=now, peak=want)
-            return Decision(fewer - processes, SHRINK_IDLE, want, fit, limit), past
+    if want < processes:
+        peak = past.peaks[0][1]
+        if peak < processes and past.watched is not None and now - past.watched >= guards.idle:
+            return Decision(peak - processes, SHRINK_IDLE, want, fit, limit), past
         return Decision(0, STEADY, want, fit, limit), past
     if want == processes:
         at_max = processes == limits.max and demand.reserved > processes
         return Decision(0, HOLD_MAX if at_max else STEADY, want, fit, limit), past
     if why:
-        return Decision(0, why, want, max(fit, 0), processes), past
+        return Decision(0, why, want, fit, processes), past
     step = min(want - processes, guards.grow_step, fit)
-    past = past._replace(sampled=sample.at, grown=grown + step)
     return Decision(step, GROW, want, fit, limit), past
+
+
+def _watch(now: float, window: float, want: int, past: Past) -> Past:
+    peaks = past.peaks
+    while peaks and peaks[-1][1] <= want:
+        peaks = peaks[:-1]
+    peaks = (*peaks, (now, want))
+    while peaks[0][0] < now - window:
+        peaks = peaks[1:]
+    return past._replace(watched=now if past.watched is None else past.watched, peaks=peaks)
 
 
 def wanted(limits: Limits, guards: Guards, queued: int | None, demand: Demand) -> int:
@@ -199,11 +210,13 @@ def wanted(limits: Limits, guards: Guards, queued: int | None, demand: Demand) -
     return max(limits.min, min(work, limits.max))
 
 
-def _fit(guards: Guards, sample: Sample) -> int:
+def _fit(guards: Guards, sample: Sample, processes: int) -> int:
+    """Further processes for which there is memory."""
     if sample.memory_available < 0:
         return 1_000_000
     room = sample.memory_available - guards.reserve(sample.memory_total) - sample.committed
-    return max(0, room // max(1, sample.child_estimate))
+    begun = max(0, processes - sample.children)
+    return max(0, room // max(1, sample.child_estimate) - begun)
 
 
 def _retreat(guards: Guards, sample: Sample) -> str:
@@ -245,8 +258,9 @@ def is_held(decision: Decision, processes: int) -> bool:
 def explain(reason: str, limits: Limits, guards: Guards, sample: Sample | None) -> str:
     """The reason in words, with the figures that it rests on and the name of the guard."""
     if sample is None or reason == HOLD_STALE:
-        seen = f": {', '.join(sample.errors)}" if sample is not None and sample.errors else ""
-        return f"nothing is known of the machine at present{seen}"
+        if sample is not None and sample.errors:
+            return ", ".join(sample.errors)
+        return "nothing is known of the machine at present"
     free, reserve = sample.memory_available // MB, guards.reserve(sample.memory_total) // MB
     memory = (
         f"{free} MB of memory available, {sample.committed // MB} MB of them for processes that still grow, "

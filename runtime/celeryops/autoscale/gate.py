@@ -6,7 +6,21 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
+from celery import bootsteps
 from celery.worker import state
+from celery.worker.consumer.tasks import Tasks
+
+from celeryops.log import harmless
+
+
+class AttachStep(bootsteps.StartStopStep):
+    """Shows each new connection to the autoscaler, after Celery's own gate stands."""
+
+    requires = (Tasks,)
+
+    @harmless
+    def start(self, consumer: Any) -> None:
+        consumer.controller.autoscaler.attach(consumer)
 
 
 def install(consumer: Any, limit: Callable[[], int]) -> None:

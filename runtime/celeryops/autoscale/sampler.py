@@ -33,24 +33,12 @@ class Sampler(threading.Thread):
         self._estimate = 0.0
         self._client: Any = None
         self._keys: Callable[[], list[str]] = list
-        self._wake = threading.Event()
-        self._ended = False
         self._complained = ""
 
     def run(self) -> None:
-        while not self._ended:
+        while True:
             self.turn()
-            self._wake.wait(INTERVAL)
-            self._wake.clear()
-        self._disconnect()
-
-    def soon(self) -> None:
-        """Look again now."""
-        self._wake.set()
-
-    def end(self) -> None:
-        self._ended = True
-        self._wake.set()
+            time.sleep(INTERVAL)
 
     def turn(self) -> None:
         # What cannot be read is missing from the sample or makes the last one stale: nothing grows by that.
@@ -83,6 +71,7 @@ class Sampler(threading.Thread):
             memory_available=left.available,
             committed=claims.committed,
             child_estimate=claims.estimate,
+            children=len(sizes),
             cpus=cpu.allowed(),
             load=cpu.load(),
             psi_memory_some=stalls.some,

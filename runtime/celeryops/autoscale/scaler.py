@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import time
@@ -20,6 +21,7 @@ from celeryops.log import harmless, logger
 
 FILE = "CELERYOPS_AUTOSCALE_FILE"
 TICK = 1.0  # s between two decisions when no message comes
+PAUSE = 0.001  # s between two forks, in which the event loop does what else there is
 #: Share of a new measurement in the mean time of a task.
 NEW = 0.2
 
@@ -51,7 +53,9 @@ class ResourceAutoscaler(Autoscaler):
         # The consumer, which comes later, prefetches for these.
         worker.max_concurrency, worker.min_concurrency = self.limits.max, self.limits.min
         self.knows_machine = bool(worker.use_eventloop) and isinstance(pool, TaskPool)
-        if not self.knows_machine:
+        if self.knows_machine:
+            worker.app.steps["consumer"].add(gate.AttachStep)
+        else:
             logger.error(
                 "celeryops: the autoscaler of the fleet needs the prefork pool; here it is Celery's own"
             )
@@ -96,21 +100,24 @@ class ResourceAutoscaler(Autoscaler):
 
     def attach(self, consumer: Any) -> None:
         """Once for each connection, when the consumer is ready."""
-        if not self.knows_machine:
-            return
+        # What was to be forked was to be forked by timers of the last connection.
+        self._to_fork = 0
         if self._sampler is None:
+            # Celery collects garbage before each fork, with 60 ms for a small application; what stands by now
+            # stays. Its pages stay shared with the children, too.
+            gc.collect()
+            gc.freeze()
             self._sampler = Sampler(self.worker.app, self._pids, lambda: self.guards.child_memory)
             self._sampler.start()
         gate.install(consumer, self.message_limit)
 
     def message_limit(self) -> int:
         """How many messages may be reserved now."""
-        each = (
-            1
-            if getattr(self.worker.app.conf, "worker_disable_prefetch", False)
-            else self.worker.prefetch_multiplier
-        )
-        return max(self.decision.limit, 1 if self.limits.min else 0) * max(1, each)
+        limit = max(self.decision.limit, 1 if self.limits.min else 0)
+        if limit < self.processes or getattr(self.worker.app.conf, "worker_disable_prefetch", False):
+            # With more messages than that, the processes that are to go would never be idle.
+            return limit
+        return limit * max(1, self.worker.prefetch_multiplier)
 
     def check(self, given: dict[str, Any]) -> tuple[Limits, Guards]:
         """Limits and guards as they would be; SettingsError says what cannot be."""
@@ -130,6 +137,7 @@ class ResourceAutoscaler(Autoscaler):
         self.worker.max_concurrency, self.worker.min_concurrency = self.limits.max, self.limits.min
         self.trouble = ""
         self._turn(False)
+        self._tell_the_books()
 
     def describe(self) -> dict[str, Any]:
         """For the record, the status line and the answers to remote commands. Any thread may call it."""
@@ -166,6 +174,12 @@ class ResourceAutoscaler(Autoscaler):
             self.trouble = f"{path} cannot be used, so --autoscale and the default guards hold: {exc}"
             logger.error("celeryops: %s", self.trouble)
 
+    def _tell_the_books(self) -> None:
+        # Who asks for other limits next goes by the record.
+        member = getattr(self.worker, "celeryops", None)
+        if member is not None:
+            member.publish()
+
     @harmless
     def _turn(self, timed: bool) -> None:
         now = time.monotonic()
@@ -201,21 +215,20 @@ class ResourceAutoscaler(Autoscaler):
             level("celeryops: autoscaler %s: %s", made.reason, text)
 
     def _grow(self, n: int) -> None:
-        # A fork of a large worker takes long; between two the event loop does what else there is.
+        # A fork of a large worker takes long, so there is one at a time.
         if not self._to_fork:
-            self.worker.hub.call_soon(self._fork)
+            self.worker.hub.call_later(PAUSE, self._fork)
         self._to_fork += n
 
+    @harmless
     def _fork(self) -> None:
         if self._to_fork <= 0:
             return
         self._to_fork -= 1
-        try:
-            self.pool.grow(1)
-            self.pool.maintain_pool()
-        finally:
-            if self._to_fork:
-                self.worker.hub.call_soon(self._fork)
+        if self._to_fork:
+            self.worker.hub.call_later(PAUSE, self._fork)
+        self.pool.grow(1)
+        self.pool.maintain_pool()
 
     def _shrink(self, n: int) -> None:
         waiting = min(n, self._to_fork)

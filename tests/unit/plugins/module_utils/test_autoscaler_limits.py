@@ -5,11 +5,60 @@ from typing import Any
 import pytest
 from ansible_collections.celeryops.fleet.plugins.module_utils.autoscaler import limits, live
 from ansible_collections.celeryops.fleet.plugins.module_utils.commands import Result
+from ansible_collections.celeryops.fleet.plugins.module_utils.pools.keys import written
 
 
 def node(name: str = "n-1", **keys: Any) -> limits.Node:
     given: dict[str, Any] = {"written": None, "running": None, "wanted": {"min": 1, "max": 4}, **keys}
     return limits.Node(name, f"{name}@h", **given)
+
+
+def test_limits_are_read_with_their_units() -> None:
+    asked = {"max": "12", "memory_reserve": "1GB", "load_per_cpu": "1.5", "psi_io": "0", "idle": "1m"}
+    wanted = {"max": 12, "memory_reserve": 10**9, "load_per_cpu": 1.5, "psi_io": 0.0, "idle": 60}
+    assert limits.read({"a-1@h": asked, "a-2@h": {}}) == ({"a-1@h": wanted, "a-2@h": {}}, [])
+
+
+@pytest.mark.parametrize(
+    "asked, words",
+    [
+        ({"memory_reserve": 512}, ["a-1@h: memory_reserve = 512 has no unit", "400MB"]),
+        ({"psi_io": 20}, ["a-1@h: psi_io = 20 is no share of time", "10%"]),
+        ({"memroy_reserve": "1GB"}, ["a-1@h: memroy_reserve = '1GB' is no limit", "Write memory_reserve"]),
+        ({"max": 0}, ["a-1@h: max = 0 is below 1"]),
+        ({"child_memory": "0"}, ["a-1@h: child_memory = '0' is zero"]),
+    ],
+)
+def test_limits_that_cannot_be_read_are_named_with_their_node(
+    asked: dict[str, Any], words: list[str]
+) -> None:
+    (problem,) = limits.read({"a-1@h": asked})[1]
+    assert all(word in problem for word in words), problem
+
+
+def test_what_the_role_gives_is_read_as_the_inventory_meant_it() -> None:
+    checked = {
+        "min": 0,
+        "max": 4,
+        "memory_reserve": 0,
+        "child_memory": 64 * 10**6,
+        "load_per_cpu": 1.5,
+        "psi_memory": 12.5,
+        "psi_cpu": 0.0,
+        "backlog": 2,
+        "queue_wait": 0.25,
+        "cooldown": 0,
+        "idle": 3600,
+    }
+    assert limits.read({"a-1@h": written(checked)}) == ({"a-1@h": checked}, [])
+
+
+def test_a_record_says_by_which_limits_a_node_goes() -> None:
+    two = {"min": 1, "max": 4}
+    given = {**two, "psi_io": 5.0}
+    assert limits.of_record({"autoscale": two, "autoscaler": {"given": given, "reason": "steady"}}) == given
+    assert limits.of_record({"autoscale": two}) == two
+    assert limits.of_record({}) == {}
 
 
 def test_given_limits_replace_all_or_join_what_the_file_says() -> None:

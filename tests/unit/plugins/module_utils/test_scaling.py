@@ -12,12 +12,11 @@ POOLS: list[dict[str, Any]] = [
 ]
 
 
-def test_every_node_of_the_pool_on_this_host_in_base_units() -> None:
+def test_every_node_of_the_pool_on_this_host() -> None:
     asked = {"max": "12", "memory_reserve": "1GB", "load_per_cpu": "1.5", "psi_io": "0"}
-    wanted = {"max": 12, "memory_reserve": 10**9, "load_per_cpu": 1.5, "psi_io": 0.0}
     assert scaled_nodes(POOLS, "w1", "default", asked) == [
-        {"name": "default-1", "nodename": "default-1@w1", "limits": wanted},
-        {"name": "default-2", "nodename": "default-2@w1", "limits": wanted},
+        {"name": "default-1", "nodename": "default-1@w1", "limits": asked},
+        {"name": "default-2", "nodename": "default-2@w1", "limits": asked},
     ]
 
 
