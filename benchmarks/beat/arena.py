@@ -66,13 +66,13 @@ class Arena:
         folder: Path,
         system: Lease | RedBeat,
         servers: Single | Pair,
-        skews: tuple[float, ...] = (0, 0, 0),
+        skews: tuple[int, ...] = (0, 0, 0),
     ) -> None:
         self.system = system
         self.servers = servers
         self.crashes = 0
         self.hosts = [
-            system.candidate(folder / host, host, servers.url, skew)
+            system.candidate(folder / host, host, servers, skew)
             for host, skew in zip(HOSTS, skews, strict=True)
         ]
         self.consumer = Consumer(servers.client)

@@ -10,17 +10,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.beat.servers import until
+from benchmarks.beat.application import PREFIX
+from benchmarks.beat.servers import Pair, Single, until
 
 ROOT = Path(__file__).resolve().parents[2]
 FLEET = "bench"
+TOKEN = "beat.lease"
 
 
 class Candidate:
     """The beat of one host; it is given its environment anew at each start."""
 
     def __init__(self, folder: Path, host: str, arguments: list[str], environment: dict[str, str]) -> None:
-        folder.mkdir(parents=True)
         self.host = host
         self.folder = folder
         self._arguments = [*arguments, "-s", str(folder / "schedule"), "--pidfile=", "-l", "info"]
@@ -109,7 +110,6 @@ class Lease:
     name = "celeryops"
 
     def __init__(self, ttl: float = 10, poll: float = 1, **settings: Any) -> None:
-        self.ttl = ttl
         self._settings = {
             "lease": ttl,
             "poll": poll,
@@ -118,13 +118,9 @@ class Lease:
             **settings,
         }
 
-    def candidate(self, folder: Path, host: str, url: str, skew: float) -> Candidate:
-        settings = {**self._settings, "token": str(folder / "beat.lease")}
-        environment = {
-            "CELERY_BROKER_URL": url,
-            "CELERYOPS_BEAT": json.dumps(settings),
-            "BENCH_SKEW": str(skew),
-        }
+    def candidate(self, folder: Path, host: str, servers: Single | Pair, skew: int) -> Candidate:
+        settings = {**self._settings, "token": str(folder / TOKEN)}
+        environment = {**surroundings(folder, servers, skew), "CELERYOPS_BEAT": json.dumps(settings)}
         return Candidate(folder, host, ["-S", "celeryops.beat:LeaseScheduler"], environment)
 
 
@@ -134,9 +130,25 @@ class RedBeat:
     name = "redbeat"
 
     def __init__(self, ttl: float = 10) -> None:
-        self.ttl = ttl
+        self._ttl = ttl
 
-    def candidate(self, folder: Path, host: str, url: str, skew: float) -> Candidate:
-        environment = {"CELERY_BROKER_URL": url, "BENCH_SKEW": str(skew), "BENCH_LOCK": str(self.ttl)}
+    def candidate(self, folder: Path, host: str, servers: Single | Pair, skew: int) -> Candidate:
+        environment = {**surroundings(folder, servers, skew), "BENCH_LOCK": str(self._ttl)}
         arguments = ["-S", "redbeat.RedBeatScheduler", "--max-interval", "1"]
         return Candidate(folder, host, arguments, environment)
+
+
+def surroundings(folder: Path, servers: Single | Pair, skew: int) -> dict[str, str]:
+    """What the fleet's files would say on a host, and a clock that is ahead."""
+    folder.mkdir(parents=True)
+    transport = {"global_keyprefix": PREFIX, **servers.transport}
+    (folder / "settings.json").write_text(json.dumps({"settings": {"broker_transport_options": transport}}))
+    environment = {"CELERY_BROKER_URL": servers.url, "CELERYOPS_SETTINGS": str(folder / "settings.json")}
+    if skew:
+        library = folder / "skew.so"
+        subprocess.run(
+            ["cc", "-shared", "-fPIC", "-o", str(library), str(Path(__file__).with_name("skew.c")), "-ldl"],
+            check=True,
+        )
+        environment.update(BENCH_SKEW=str(skew), LD_PRELOAD=str(library))
+    return environment

@@ -5,7 +5,12 @@ from __future__ import annotations
 import signal
 import time
 
-from benchmarks.beat.arena import HOSTS, Arena
+from celeryops.beat.tools import PINNED, place
+from celeryops.books import Books
+
+from benchmarks.beat.application import PREFIX
+from benchmarks.beat.arena import Arena
+from benchmarks.beat.candidates import FLEET, TOKEN, Candidate
 from benchmarks.beat.servers import Pair, Single, until
 
 FREEZE = 5.0  # s
@@ -25,7 +30,7 @@ def kill_and_hand_back(arena: Arena) -> float:
     holder = arena.holder()
     at = time.monotonic()
     holder.kill()
-    holder.tool("handback", "--token", str(holder.folder / "beat.lease"))
+    holder.tool("handback", "--token", str(holder.folder / TOKEN))
     return arena.first_push(at, holder.pid).at - at
 
 
@@ -42,17 +47,17 @@ def stop_and_continue(arena: Arena) -> float:
     holder = arena.holder()
     at = time.monotonic()
     holder.signal(signal.SIGSTOP)
-    return _come_back(arena, at)
+    return _come_back(arena, holder, at)
 
 
 def stop_before_the_write(arena: Arena) -> float:
     """Everything has been checked, the message is ready: then nothing for longer than the lease lasts."""
-    arena.holder().stop_before_the_write()
-    return _come_back(arena, time.monotonic())
+    holder = arena.holder()
+    holder.stop_before_the_write()
+    return _come_back(arena, holder, time.monotonic())
 
 
-def _come_back(arena: Arena, at: float) -> float:
-    holder = next(host for host in arena.hosts if host.stopped())
+def _come_back(arena: Arena, holder: Candidate, at: float) -> float:
     took = arena.first_push(at, holder.pid).at - at
     time.sleep(1)
     holder.signal(signal.SIGCONT)
@@ -63,11 +68,13 @@ def _come_back(arena: Arena, at: float) -> float:
 def move(arena: Arena) -> float:
     """Pinned to the next host, from the moment at which Redis knows."""
     holder = arena.holder()
-    target = HOSTS[(HOSTS.index(holder.host) + 1) % len(HOSTS)]
-    holder.tool("place", "--mode", "pinned", "--host", target, "--json")
-    at = time.monotonic()
-    push = arena.first_push(at - 2, holder.pid)
-    assert push.pid == next(host.pid for host in arena.hosts if host.host == target)
+    target = arena.hosts[(arena.hosts.index(holder) + 1) % len(arena.hosts)]
+    with arena.servers.client() as client:
+        at = time.monotonic()
+        place(Books(client, PREFIX, FLEET), PINNED, target.host)
+    push = arena.first_push(at, holder.pid)
+    if push.pid != target.pid:
+        raise RuntimeError(f"beat was pinned to {target.host}, and another host has sent {push}")
     return push.at - at
 
 

@@ -34,7 +34,7 @@ class Scenario:
     short: int = 0
     ttl: float = 3
     servers: Callable[[Path], Single | Pair] = Single
-    skews: tuple[float, ...] = (0, 0, 0)
+    skews: tuple[int, ...] = (0, 0, 0)
     fails_over: bool = True
 
 

@@ -99,6 +99,7 @@ class Single:
     def __init__(self, folder: Path, *directives: str) -> None:
         self.server = Server(folder / "redis", *DATA, *directives)
         self.url = f"redis://127.0.0.1:{self.server.port}/0"
+        self.transport: dict[str, str] = {}
 
     def start(self) -> None:
         self.server.start()
@@ -125,6 +126,7 @@ class Pair:
             sentinel=True,
         )
         self.url = f"sentinel://127.0.0.1:{self._sentinel.port}"
+        self.transport = {"master_name": MASTER}
 
     def start(self) -> None:
         one, two = self._servers
