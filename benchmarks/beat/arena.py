@@ -48,7 +48,8 @@ class Epochs(threading.Thread):
 
     def end(self) -> None:
         self._ended = True
-        self.join(5)
+        if self.ident is not None:
+            self.join(5)
 
 
 class Arena:

@@ -82,4 +82,5 @@ class Consumer(threading.Thread):
 
     def end(self) -> None:
         self._ended = True
-        self.join(5)
+        if self.ident is not None:
+            self.join(5)

