@@ -1,0 +1,76 @@
+"""From the pushes that were seen: how many there were twice, and how many never. Pure functions."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.beat.consumer import Push
+
+PERIOD = 1.0  # s between two slots of an entry that is counted for missed slots
+
+
+@dataclass(frozen=True)
+class Count:
+    pushes: int
+    duplicates: int
+    missed: int
+    expected: int  # slots between the first and the last of each entry at one second
+
+
+def by_slot(pushes: Iterable[Push]) -> Count:
+    """Each message names its slot, so that nothing is inferred."""
+    times = Counter((push.entry, push.slot) for push in pushes)
+    slots: dict[str, list[float]] = defaultdict(list)
+    for entry, slot in times:
+        slots[entry].append(slot)
+    expected = missed = 0
+    for entry, seen in slots.items():
+        if entry != "crontab":
+            due = round((max(seen) - min(seen)) / PERIOD) + 1
+            expected += due
+            missed += due - len(seen)
+    return Count(times.total(), times.total() - len(times), missed, expected)
+
+
+def by_time(pushes: Iterable[Push]) -> Count:
+    """No slot is named: what comes sooner than half a period after the last was there twice, at the least."""
+    times: dict[str, list[float]] = defaultdict(list)
+    for push in pushes:
+        times[push.entry].append(push.at)
+    total = duplicates = missed = expected = 0
+    for entry, seen in times.items():
+        total += len(seen)
+        twice = sum(later - sooner < PERIOD / 2 for sooner, later in zip(seen, seen[1:]))
+        duplicates += twice
+        if entry != "crontab":
+            due = int((seen[-1] - seen[0]) / PERIOD) + 1
+            expected += due
+            missed += max(0, due - (len(seen) - twice))
+    return Count(total, duplicates, missed, expected)
+
+
+def out_of_order(pushes: Iterable[Push]) -> int:
+    """How many messages were sent under an older epoch than one before them; in the order of Redis."""
+    newest = stale = 0
+    for push in pushes:
+        stale += push.epoch < newest
+        newest = max(newest, push.epoch)
+    return stale
+
+
+def quantile(values: Sequence[float], share: float) -> float | None:
+    """The smallest value that so many do not exceed; of few values p99 is the largest."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def seconds(values: Sequence[float]) -> dict[str, Any]:
+    return {
+        f"first_publish_{name}_s": None if (value := quantile(values, share)) is None else round(value, 3)
+        for name, share in (("p50", 0.5), ("p99", 0.99))
+    }

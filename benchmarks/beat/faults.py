@@ -1,0 +1,119 @@
+"""What happens to the holder. Each fault answers with the seconds until the next push, by another where one must take over."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from celeryops.beat.tools import PINNED, place
+from celeryops.books import Books
+
+from benchmarks.beat.application import PREFIX
+from benchmarks.beat.arena import Arena
+from benchmarks.beat.candidates import FLEET, TOKEN, Candidate
+from benchmarks.beat.servers import Pair, Single, until
+
+FREEZE = 5.0  # s
+CUT = 4.0  # s
+LINGER = 2.0  # s that a holder which comes back may do harm
+
+
+def kill(arena: Arena) -> float:
+    holder = arena.holder()
+    at = time.monotonic()
+    holder.kill()
+    return arena.first_push(at, holder.pid).at - at
+
+
+def kill_and_hand_back(arena: Arena) -> float:
+    """As systemd does it: once the process has died, ExecStopPost gives its lease back."""
+    holder = arena.holder()
+    at = time.monotonic()
+    holder.kill()
+    holder.tool("handback", "--token", str(holder.folder / TOKEN))
+    return arena.first_push(at, holder.pid).at - at
+
+
+def terminate(arena: Arena) -> float:
+    holder = arena.holder()
+    at = time.monotonic()
+    holder.signal(signal.SIGTERM)
+    took = arena.first_push(at, holder.pid).at - at
+    until(lambda: not holder.alive(), "the old holder ends")
+    return took
+
+
+def stop_and_continue(arena: Arena) -> float:
+    holder = arena.holder()
+    at = time.monotonic()
+    holder.signal(signal.SIGSTOP)
+    return _come_back(arena, holder, at)
+
+
+def stop_before_the_write(arena: Arena) -> float:
+    """Everything has been checked, the message is ready: then nothing for longer than the lease lasts."""
+    holder = arena.holder()
+    holder.stop_before_the_write()
+    return _come_back(arena, holder, time.monotonic())
+
+
+def _come_back(arena: Arena, holder: Candidate, at: float) -> float:
+    took = arena.first_push(at, holder.pid).at - at
+    time.sleep(1)
+    holder.signal(signal.SIGCONT)
+    time.sleep(LINGER)
+    return took
+
+
+def move(arena: Arena) -> float:
+    """Pinned to the next host, from the moment at which Redis knows."""
+    holder = arena.holder()
+    target = arena.hosts[(arena.hosts.index(holder) + 1) % len(arena.hosts)]
+    with arena.servers.client() as client:
+        at = time.monotonic()
+        place(Books(client, PREFIX, FLEET), PINNED, target.host)
+    push = arena.first_push(at, holder.pid)
+    if push.pid != target.pid:
+        raise RuntimeError(f"beat was pinned to {target.host}, and another host has sent {push}")
+    return push.at - at
+
+
+def freeze(arena: Arena) -> float:
+    """Redis stands still for some seconds."""
+    assert isinstance(arena.servers, Single)
+    arena.servers.server.signal(signal.SIGSTOP)
+    time.sleep(FREEZE)
+    at = time.monotonic()
+    arena.servers.server.signal(signal.SIGCONT)
+    took = arena.first_push(at).at - at
+    time.sleep(LINGER)
+    return took
+
+
+def restart_redis(arena: Arena) -> float:
+    """Redis is killed and reads its append-only file again."""
+    assert isinstance(arena.servers, Single)
+    arena.servers.server.kill()
+    arena.servers.server.start()
+    at = time.monotonic()
+    took = arena.first_push(at).at - at
+    time.sleep(LINGER)
+    return took
+
+
+def lose_the_master(arena: Arena) -> float:
+    assert isinstance(arena.servers, Pair)
+    at = time.monotonic()
+    mend = arena.servers.fail_over()
+    took = arena.first_push(at).at - at
+    mend()
+    time.sleep(LINGER)
+    return took
+
+
+def lose_the_master_after_a_cut(arena: Arena) -> float:
+    """The replica has been cut off for some seconds when the master is killed."""
+    assert isinstance(arena.servers, Pair)
+    arena.servers.cut()
+    time.sleep(CUT)
+    return lose_the_master(arena)
