@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -158,14 +157,13 @@ class Worker:
                 words = (self.sent, *arguments) if arguments else ()
                 self.app.send_task(f"autoscaler_app.{task}", words, producer=producer, ignore_result=True)
 
-    def drain(self, task: str, count: int) -> float:
-        """Seconds in which so many messages that lie in Redis are taken and done."""
-        self.app.control.cancel_consumer("celery", destination=[NODE], reply=True, timeout=QUIET)
+    def pile(self, task: str, count: int) -> None:
+        """Send so many, which lie in Redis until `consume`."""
+        self.app.control.cancel_consumer("celery", destination=[NODE], reply=True, timeout=QUIET, limit=1)
         self.send(task, count)
-        began = time.perf_counter()
+
+    def consume(self) -> None:
         self.app.control.add_consumer("celery", destination=[NODE])
-        until(lambda: not self.waiting() and not self.books.hlen("unacked"), "all is done", 300, step=0.005)
-        return time.perf_counter() - began
 
     def limits(self, low: int, high: int) -> None:
         self.app.control.autoscale(high, low, destination=[NODE])
@@ -178,6 +176,10 @@ class Worker:
 
     def waiting(self) -> int:
         return int(self.books.llen("celery"))
+
+    def held(self) -> int:
+        """Messages that the worker has taken and not yet acknowledged."""
+        return int(self.books.hlen("unacked"))
 
     def done(self) -> int:
         return int(self.books.scard("done"))

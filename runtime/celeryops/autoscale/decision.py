@@ -62,9 +62,10 @@ class Guards:
 
     def reserve(self, memory_total: int) -> int:
         """Bytes that stay free on a machine with so many."""
-        if self.memory_reserve is None:
-            return min(DEFAULT_RESERVE, memory_total // 10)
-        return self.memory_reserve
+        if self.memory_reserve is not None:
+            return self.memory_reserve
+        tenth = memory_total // 10
+        return min(DEFAULT_RESERVE, tenth)
 
 
 @dataclass(frozen=True)
@@ -153,22 +154,23 @@ def decide(
         step = min(limits.min - processes, guards.grow_step)
         return Decision(step, UNDER_MIN, limits.min, 0, processes + step), past
     if sample is None or now - sample.at > guards.stale:
-        return Decision(0, HOLD_STALE, processes, 0, processes), past._replace(watched=None, peaks=())
+        return Decision(0, HOLD_STALE, processes, 0, processes), Past(past.retreated)
 
     want = wanted(limits, guards, sample.queued, demand)
-    fit = _fit(guards, sample, processes)
-    retreat = _retreat(guards, sample)
+    reserve = guards.reserve(sample.memory_total)
+    fit = _fit(reserve, sample, processes)
+    retreat = _retreat(reserve, guards, sample)
     if retreat:
-        past = past._replace(watched=None, peaks=())
+        past = Past(past.retreated)
         if processes == limits.min:
             return Decision(0, retreat.replace("shrink", "hold"), want, 0, processes), past
         if now - past.retreated < guards.cooldown:
             return Decision(0, HOLD_COOLDOWN, want, 0, processes), past
         step = min(guards.shrink_step, processes - limits.min)
-        return Decision(-step, retreat, want, 0, processes - step), past._replace(retreated=now)
+        return Decision(-step, retreat, want, 0, processes - step), Past(now)
     if sample.queued is None:
         # The work is not known, so neither more nor fewer processes are right.
-        return Decision(0, HOLD_STALE, processes, 0, processes), past._replace(watched=None, peaks=())
+        return Decision(0, HOLD_STALE, processes, 0, processes), Past(past.retreated)
 
     past = _watch(now, guards.idle, want, past)
     why = _hold(now, guards, sample, fit, past)
@@ -192,36 +194,39 @@ def _watch(now: float, window: float, want: int, past: Past) -> Past:
     peaks = past.peaks
     while peaks and peaks[-1][1] <= want:
         peaks = peaks[:-1]
-    peaks = (*peaks, (now, want))
-    while peaks[0][0] < now - window:
+    while peaks and peaks[0][0] < now - window:
         peaks = peaks[1:]
-    return past._replace(watched=now if past.watched is None else past.watched, peaks=peaks)
+    watched = now if past.watched is None else past.watched
+    return Past(past.retreated, watched, (*peaks, (now, want)))
 
 
 def wanted(limits: Limits, guards: Guards, queued: int | None, demand: Demand) -> int:
     """The processes that the work asks for, within the limits."""
-    waiting = max(0, demand.reserved - demand.active) + (queued or 0)
+    waiting = demand.reserved - demand.active + (queued or 0)
     if guards.queue_wait and demand.task_seconds is not None:
         # So many at work end all that waits in that time.
         work = max(demand.active, math.ceil(waiting * demand.task_seconds / guards.queue_wait))
         work = max(work, 1) if waiting else work
     else:
         work = demand.active - (-waiting // guards.backlog)
-    return max(limits.min, min(work, limits.max))
+    if work > limits.max:
+        return limits.max
+    return max(limits.min, work)
 
 
-def _fit(guards: Guards, sample: Sample, processes: int) -> int:
+def _fit(reserve: int, sample: Sample, processes: int) -> int:
     """Further processes for which there is memory."""
     if sample.memory_available < 0:
         return 1_000_000
-    room = sample.memory_available - guards.reserve(sample.memory_total) - sample.committed
-    begun = max(0, processes - sample.children)
-    return max(0, room // max(1, sample.child_estimate) - begun)
+    fit = (sample.memory_available - reserve - sample.committed) // (sample.child_estimate or 1)
+    if processes > sample.children:
+        fit -= processes - sample.children
+    return max(0, fit)
 
 
-def _retreat(guards: Guards, sample: Sample) -> str:
+def _retreat(reserve: int, guards: Guards, sample: Sample) -> str:
     """Why the node must have fewer processes, or nothing."""
-    if 0 <= sample.memory_available < guards.reserve(sample.memory_total) // 2:
+    if 0 <= sample.memory_available < reserve // 2:
         return SHRINK_MEMORY
     if guards.psi_memory and (
         (sample.psi_memory_some or 0) >= 2 * guards.psi_memory

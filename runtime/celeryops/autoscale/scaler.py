@@ -197,9 +197,6 @@ class ResourceAutoscaler(Autoscaler):
             self._grow(made.change)
         elif made.change < 0:
             self._shrink(-made.change)
-        elif timed and not self._to_fork:
-            # Children that have ended by themselves are replaced here as well.
-            self.pool.maintain_pool()
 
     def _note(self, made: Decision, processes: int) -> None:
         held = deciding.is_held(made, processes)
