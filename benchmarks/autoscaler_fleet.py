@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -157,13 +158,14 @@ class Worker:
                 words = (self.sent, *arguments) if arguments else ()
                 self.app.send_task(f"autoscaler_app.{task}", words, producer=producer, ignore_result=True)
 
-    def pile(self, task: str, count: int) -> None:
-        """Send so many, which lie in Redis until `consume`."""
+    def drain(self, task: str, count: int) -> float:
+        """Seconds in which so many messages that lie in Redis are taken and done."""
         self.app.control.cancel_consumer("celery", destination=[NODE], reply=True, timeout=QUIET, limit=1)
         self.send(task, count)
-
-    def consume(self) -> None:
+        began = time.perf_counter()
         self.app.control.add_consumer("celery", destination=[NODE])
+        until(lambda: not self.waiting() and not self.held(), "all is done", 300, step=0.005)
+        return time.perf_counter() - began
 
     def limits(self, low: int, high: int) -> None:
         self.app.control.autoscale(high, low, destination=[NODE])
