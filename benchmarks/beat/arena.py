@@ -42,7 +42,7 @@ class Epochs(threading.Thread):
         counter, lease = client.mget(*(f"{PREFIX}celeryops:{FLEET}:beat:{key}" for key in ("epoch", "lease")))
         epoch = int(counter or 0)
         if lease:
-            epoch = max(epoch, int(lease.split(b"|")[0]))
+            epoch = max(epoch, int(str(lease, "ascii").split("|")[0]))
         self.regressions += epoch < self._last
         self._last = max(epoch, self._last)
 
@@ -107,18 +107,19 @@ class Arena:
         self.epochs.end()
         self.servers.stop()
 
-    def calm(self, seconds: float = 2.0) -> None:
+    def calm(self) -> None:
         """Revive whoever has died, and wait until one pushes and the others stand by."""
-        until(self._all_settled, "every candidate has started")
+        with self.servers.client() as client:
+            until(lambda: self._all_ready(client), "every candidate is there")
         self.first_push(time.monotonic())
-        time.sleep(seconds)
+        time.sleep(1)
 
-    def _all_settled(self) -> bool:
+    def _all_ready(self, client: redis.Redis) -> bool:
         for host in self.hosts:
             if not host.alive():
                 self.crashes += host.crashed()
                 host.start()
-        return all(host.settled() for host in self.hosts)
+        return self.system.ready(self.hosts, client)
 
     def holder(self) -> Candidate:
         last = self.pushes[-1].pid
