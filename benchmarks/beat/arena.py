@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -39,10 +40,12 @@ class Epochs(threading.Thread):
                 time.sleep(0.1)
 
     def _look(self, client: redis.Redis) -> None:
-        counter, lease = client.mget(*(f"{PREFIX}celeryops:{FLEET}:beat:{key}" for key in ("epoch", "lease")))
+        names = [f"{PREFIX}celeryops:{FLEET}:beat:{key}" for key in ("epoch", "lease")]
+        found: Any = client.mget(names)
+        counter, lease = found
         epoch = int(counter or 0)
         if lease:
-            epoch = max(epoch, int(str(lease, "ascii").split("|")[0]))
+            epoch = max(epoch, int(lease.split(b"|")[0]))
         self.regressions += epoch < self._last
         self._last = max(epoch, self._last)
 

@@ -1,4 +1,4 @@
-"""What happens to the holder. Each answers with the seconds until the next push, by another where one must."""
+"""What happens to the holder. Each answers with the seconds until the next push, of another if it must be."""
 
 from __future__ import annotations
 
