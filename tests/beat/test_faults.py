@@ -26,7 +26,7 @@ def test_every_slot_is_sent_once_whatever_fails(outcomes: dict[str, Any], name: 
     assert outcome.missed == 0
     assert outcome.epoch_regressions == 0
     assert outcome.crashes == 0
-    assert outcome.pushes > 100
+    assert outcome.pushes > 50  # else nothing is proved
 
 
 def test_another_candidate_took_over_each_time(outcomes: dict[str, Any]) -> None:
