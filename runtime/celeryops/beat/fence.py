@@ -165,7 +165,7 @@ class FencedChannel:
 
     def _push_script(self) -> Any:
         # kombu's own client puts the prefix before some keys of some commands; scripts are given theirs
-        # whole. To make a client takes a tenth of the time of a publish: it is kept while kombu keeps its pool.
+        # whole. To make a client is a tenth of a publish, so it is kept while kombu keeps its pool.
         if self._script is None or self._script.registered_client.connection_pool is not self.pool:
             self._script = redis.Redis(connection_pool=self.pool).register_script(scripts.PUSH)
         return self._script
