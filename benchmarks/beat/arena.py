@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -39,7 +40,9 @@ class Epochs(threading.Thread):
                 time.sleep(0.1)
 
     def _look(self, client: redis.Redis) -> None:
-        counter, lease = client.mget(*(f"{PREFIX}celeryops:{FLEET}:beat:{key}" for key in ("epoch", "lease")))
+        names = [f"{PREFIX}celeryops:{FLEET}:beat:{key}" for key in ("epoch", "lease")]
+        found: Any = client.mget(names)
+        counter, lease = found
         epoch = int(counter or 0)
         if lease:
             epoch = max(epoch, int(lease.split(b"|")[0]))
@@ -107,18 +110,19 @@ class Arena:
         self.epochs.end()
         self.servers.stop()
 
-    def calm(self, seconds: float = 2.0) -> None:
+    def calm(self) -> None:
         """Revive whoever has died, and wait until one pushes and the others stand by."""
-        until(self._all_settled, "every candidate has started")
+        with self.servers.client() as client:
+            until(lambda: self._all_ready(client), "every candidate is there")
         self.first_push(time.monotonic())
-        time.sleep(seconds)
+        time.sleep(1)
 
-    def _all_settled(self) -> bool:
+    def _all_ready(self, client: redis.Redis) -> bool:
         for host in self.hosts:
             if not host.alive():
                 self.crashes += host.crashed()
                 host.start()
-        return all(host.settled() for host in self.hosts)
+        return self.system.ready(self.hosts, client)
 
     def holder(self) -> Candidate:
         last = self.pushes[-1].pid

@@ -7,13 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import redis
+from celeryops.beat.tools import show
+from celeryops.books import Books
 
 from benchmarks.beat.application import PREFIX
 from benchmarks.beat.servers import Pair, Single, until
 
 ROOT = Path(__file__).resolve().parents[2]
+APPLICATION = "benchmarks.beat.application"
 FLEET = "bench"
 TOKEN = "beat.lease"
 
@@ -26,7 +32,7 @@ class Candidate:
         self.folder = folder
         self._arguments = [*arguments, "-s", str(folder / "schedule"), "--pidfile=", "-l", "info"]
         self._stop = folder / "stop-before-the-write"
-        self._environment = {
+        self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("CELERY")},
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'runtime'}",
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -51,9 +57,17 @@ class Candidate:
             self._begun = log.tell()
             self._felled = False
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "benchmarks.beat.application", "beat", *self._arguments],
+                [
+                    sys.executable,
+                    "-m",
+                    "celery",
+                    "-A",
+                    APPLICATION,
+                    "beat",
+                    *self._arguments,
+                ],
                 cwd=self.folder,
-                env=self._environment,
+                env=self.environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -62,14 +76,10 @@ class Candidate:
     def tool(self, *arguments: str) -> str:
         """A command of the runtime, as a unit or an operator runs it on this host."""
         command = [sys.executable, "-m", "celeryops", "beat", *arguments]
-        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)} failed: {done.stderr or done.stdout}")
         return done.stdout
-
-    def settled(self) -> bool:
-        """Whether it has come so far as to tick or to wait for its turn."""
-        return self.alive() and b"beat: Starting" in self._log.read_bytes()[self._begun :]
 
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -93,6 +103,14 @@ class Candidate:
 
     def stopped(self) -> bool:
         return Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+
+    def terminate(self) -> None:
+        self.signal(signal.SIGTERM)
+        until(lambda: not self.alive(), f"{self.host} ends")
+
+    def log(self) -> str:
+        """Of its present run."""
+        return self._log.read_bytes()[self._begun :].decode(errors="replace")
 
     def end(self) -> None:
         if self.alive():
@@ -123,6 +141,12 @@ class Lease:
         environment = {**surroundings(folder, servers, skew), "CELERYOPS_BEAT": json.dumps(settings)}
         return Candidate(folder, host, ["-S", "celeryops.beat:LeaseScheduler"], environment)
 
+    @staticmethod
+    def ready(hosts: Sequence[Candidate], client: redis.Redis) -> bool:
+        """Whether each says in Redis that it is there."""
+        found = {one["pid"] for one in show(Books(client, PREFIX, FLEET))["candidates"]}
+        return all(host.pid in found for host in hosts)
+
 
 class RedBeat:
     """RedBeat with its lock tuned to the same time; by default it is 1500 s."""
@@ -136,6 +160,11 @@ class RedBeat:
         environment = {**surroundings(folder, servers, skew), "BENCH_LOCK": str(self._ttl)}
         arguments = ["-S", "redbeat.RedBeatScheduler", "--max-interval", "1"]
         return Candidate(folder, host, arguments, environment)
+
+    @staticmethod
+    def ready(hosts: Sequence[Candidate], client: redis.Redis) -> bool:
+        """Whether each waits for the lock or has it; only their logs say so."""
+        return all("beat: Starting" in host.log() for host in hosts)
 
 
 def surroundings(folder: Path, servers: Single | Pair, skew: int) -> dict[str, str]:

@@ -28,7 +28,7 @@ class Push:
     epoch: int  # under which it says that it was sent
 
 
-def read(message: bytes, at: float) -> Push:
+def read(message: str | bytes, at: float) -> Push:
     document = json.loads(message)
     headers = document["headers"]
     fence = headers.get("celeryops_beat")
@@ -45,7 +45,7 @@ def read(message: bytes, at: float) -> Push:
 
 
 class Consumer(threading.Thread):
-    """Moves each message from the queue into a list beside it, at once, so that a lost answer loses no message.
+    """Moves each message from the queue into a list beside it, so that a lost answer loses no message.
 
     A push is known again by its tag: what a restarted server still holds is not counted twice.
     """
@@ -65,7 +65,7 @@ class Consumer(threading.Thread):
                         self._take(message)
                     self._follow(client)
             except (redis.RedisError, OSError):
-                time.sleep(0.02)
+                time.sleep(0.1)
 
     def _follow(self, client: redis.Redis) -> None:
         # Without a time-out of the socket: a frozen server is waited for.
@@ -74,7 +74,7 @@ class Consumer(threading.Thread):
             if message is not None:
                 self._take(message)
 
-    def _take(self, message: bytes) -> None:
+    def _take(self, message: str | bytes) -> None:
         push = read(message, time.monotonic())
         if push.tag not in self._tags:
             self._tags.add(push.tag)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ class Count:
     pushes: int
     duplicates: int
     missed: int
-    expected: int  # slots between the first and the last of each entry at one second
 
 
 def by_slot(pushes: Iterable[Push]) -> Count:
@@ -26,13 +26,12 @@ def by_slot(pushes: Iterable[Push]) -> Count:
     slots: dict[str, list[float]] = defaultdict(list)
     for entry, slot in times:
         slots[entry].append(slot)
-    expected = missed = 0
+    missed = 0
     for entry, seen in slots.items():
         if entry != "crontab":
             due = round((max(seen) - min(seen)) / PERIOD) + 1
-            expected += due
             missed += due - len(seen)
-    return Count(times.total(), times.total() - len(times), missed, expected)
+    return Count(times.total(), times.total() - len(times), missed)
 
 
 def by_time(pushes: Iterable[Push]) -> Count:
@@ -40,16 +39,15 @@ def by_time(pushes: Iterable[Push]) -> Count:
     times: dict[str, list[float]] = defaultdict(list)
     for push in pushes:
         times[push.entry].append(push.at)
-    total = duplicates = missed = expected = 0
+    total = duplicates = missed = 0
     for entry, seen in times.items():
         total += len(seen)
-        twice = sum(later - sooner < PERIOD / 2 for sooner, later in zip(seen, seen[1:]))
+        twice = sum(later - sooner < PERIOD / 2 for sooner, later in itertools.pairwise(seen))
         duplicates += twice
         if entry != "crontab":
-            due = int((seen[-1] - seen[0]) / PERIOD) + 1
-            expected += due
+            due = round((seen[-1] - seen[0]) / PERIOD) + 1
             missed += max(0, due - (len(seen) - twice))
-    return Count(total, duplicates, missed, expected)
+    return Count(total, duplicates, missed)
 
 
 def out_of_order(pushes: Iterable[Push]) -> int:
@@ -59,6 +57,12 @@ def out_of_order(pushes: Iterable[Push]) -> int:
         stale += push.epoch < newest
         newest = max(newest, push.epoch)
     return stale
+
+
+def takeovers(pushes: Iterable[Push]) -> int:
+    """How often the next message came from another process or another epoch."""
+    senders = [(push.pid, push.epoch) for push in pushes]
+    return sum(sooner != later for sooner, later in itertools.pairwise(senders))
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
@@ -72,5 +76,5 @@ def quantile(values: Sequence[float], share: float) -> float | None:
 def seconds(values: Sequence[float]) -> dict[str, Any]:
     return {
         f"first_publish_{name}_s": None if (value := quantile(values, share)) is None else round(value, 3)
-        for name, share in (("p50", 0.5), ("p99", 0.99))
+        for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
     }

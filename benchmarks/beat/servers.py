@@ -1,4 +1,4 @@
-"""Redis on loopback, alone or as master and replica with a Sentinel, for the benchmark to freeze, cut and kill."""
+"""Redis on loopback, alone or as master and replica with a Sentinel, to be frozen, cut and killed."""
 
 from __future__ import annotations
 
@@ -167,21 +167,17 @@ class Pair:
             client.execute_command("ACL", "SETUSER", REPLICATION, "off")
             client.client_kill_filter(_type="replica")
 
-    def fail_over(self) -> Callable[[], None]:
-        """Kill the master; answers with what brings it back, as the replica of the other."""
+    def fail_over(self) -> None:
+        """Kill the master, and bring it back as the replica of the one that Sentinel promotes."""
         master, replica = self.roles()
         master.kill()
-
-        def mend() -> None:
-            until(lambda: self._seen("port") == replica.port, "Sentinel has promoted the replica")
-            master.start("--replicaof", "127.0.0.1", str(replica.port))
-            self._in_sync()
-            until(
-                lambda: self._seen("flags") == "master" and self._seen("num-slaves") == 1,
-                "Sentinel knows the replica",
-            )
-
-        return mend
+        until(lambda: self._seen("port") == replica.port, "Sentinel has promoted the replica")
+        master.start("--replicaof", "127.0.0.1", str(replica.port))
+        self._in_sync()
+        until(
+            lambda: self._seen("flags") == "master" and self._seen("num-slaves") == 1,
+            "Sentinel knows the replica",
+        )
 
     def stop(self) -> None:
         for server in (self._sentinel, *self._servers):

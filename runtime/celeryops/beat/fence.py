@@ -67,8 +67,12 @@ class Fence:
             and attempt.result not in (PUSHED, REPEATED)
         )
 
-    def push(self, client: redis.Redis, prefix: str) -> None:
+    def push(self, script: Any, prefix: str) -> None:
         """Send what was collected for the attempt, in the one step.
+
+        Parameters:
+            script: scripts.PUSH, as a client has registered it.
+            prefix: The application's ``global_keyprefix``.
 
         Raises:
             FencedOutError: It was refused.
@@ -79,7 +83,7 @@ class Fence:
         payload = attempt.pushes[0][2] if attempt.pushes else ""
         attempt.targets = len(attempt.pushes)
         attempt.result = int(
-            client.register_script(scripts.PUSH)(
+            script(
                 [keys.lease, keys.ledger, *(prefix + key for _, key, _ in attempt.pushes)],
                 [
                     attempt.token,
@@ -90,7 +94,6 @@ class Fence:
                     *(command for command, _, _ in attempt.pushes),
                     *(part for key, ms in attempt.expires for part in (prefix + key, ms)),
                 ],
-                client,
             )
         )
         if attempt.result < 0:
@@ -104,6 +107,8 @@ class Fence:
 
 class FencedChannel:
     """Mixed into the channel class of one of kombu's Redis transports."""
+
+    _script: Any = None
 
     if TYPE_CHECKING:
         pool: Any
@@ -122,7 +127,7 @@ class FencedChannel:
         assert attempt is not None
         attempt.pushes, attempt.expires = [], []
         result = super().basic_publish(message, exchange, routing_key, **kwargs)  # type: ignore[misc]
-        fence.push(self._plain_client(), self.global_keyprefix or "")
+        fence.push(self._push_script(), self.global_keyprefix or "")
         return result
 
     def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
@@ -158,10 +163,12 @@ class FencedChannel:
         fence: Fence = self.connection.client.celeryops_fence
         return fence
 
-    def _plain_client(self) -> redis.Redis:
+    def _push_script(self) -> Any:
         # kombu's own client puts the prefix before some keys of some commands; scripts are given theirs
-        # whole.
-        return redis.Redis(connection_pool=self.pool)
+        # whole. To make a client is a tenth of a publish, so it is kept while kombu keeps its pool.
+        if self._script is None or self._script.registered_client.connection_pool is not self.pool:
+            self._script = redis.Redis(connection_pool=self.pool).register_script(scripts.PUSH)
+        return self._script
 
 
 @functools.cache
