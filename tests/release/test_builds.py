@@ -192,9 +192,10 @@ def test_other_sources(host: Any) -> None:
     existing = {"source": {"type": "existing", "prefix": str(prefix), "chdir": str(repo)}}
     package = {"type": "package", "requirements_file": str(host.app / "prod.txt"), "chdir": str(repo)}
     before = tree(prefix)
-    taken, same, installed, unhashed = host.play(
+    taken, same, installed, again, unhashed = host.play(
         existing,
         existing,
+        {"source": package},
         {"source": package},
         {"run": f"echo 'redis==6.4.0 --hash=sha256:{'0' * 64}' > {host.app}/prod.txt", "source": package},
     )
@@ -205,6 +206,7 @@ def test_other_sources(host: Any) -> None:
     shown = subprocess.check_output([taken["python"], "-c", "import sys; print(sys.prefix)"], text=True)
     assert shown.strip() == str(prefix)
     assert installed.get("celery_version") == "5.7.0", installed
+    assert not again["changed"]
     assert "hash" in unhashed["msg"].lower()
     assert host.current == installed["version"]
 
