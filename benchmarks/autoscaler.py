@@ -115,7 +115,7 @@ def ticks(fleet: Fleet, stock: bool, seconds: float) -> Figures:
 
 
 def throughput(fleet: Fleet, rounds: int, tasks: int) -> float:
-    """Tasks a second with the runtime over those without it: the best round of each, which take turns."""
+    """Tasks a second with the runtime over those without it: medians of rounds that take turns."""
     workers = fleet.worker(False, 2, 2, guards=CALM), fleet.bare_worker(2)
     rates: tuple[list[float], list[float]] = ([], [])
     try:
@@ -126,7 +126,7 @@ def throughput(fleet: Fleet, rounds: int, tasks: int) -> float:
                 rates[which].append(tasks / workers[which].drain("noop", tasks))
         for name, found in zip(("with the runtime", "without"), rates, strict=True):
             print(f"tasks a second {name}:", *(round(rate) for rate in found), flush=True)
-        return max(rates[0]) / max(rates[1])
+        return statistics.median(rates[0]) / statistics.median(rates[1])
     finally:
         for worker in workers:
             worker.stop()
