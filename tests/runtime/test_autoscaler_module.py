@@ -1,0 +1,212 @@
+"""celery_autoscaler on running nodes: the module as Ansible runs it, the wrapper of a host, real workers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runtime.conftest import PYTHON
+
+_LINK = Path(__file__).resolve().parents[2] / ".collections"
+_RUN = """
+import sys
+sys.path[:0] = {path!r}
+from ansible.module_utils import basic
+basic._ANSIBLE_ARGS = {arguments!r}.encode()
+basic._ANSIBLE_PROFILE = "legacy"
+from ansible_collections.celeryops.fleet.plugins.modules import celery_autoscaler
+celery_autoscaler.main()
+"""
+NODES = ("default-1", "default-2")
+FULL = tuple(f"{name}@worker1" for name in NODES)
+LIMITS = {"min": 1, "max": 3}
+
+
+class Host:
+    """The folders of a host, with two nodes of which each has limits of its own."""
+
+    def __init__(self, grove: Any, until: Callable[..., Any]) -> None:
+        self.grove = grove
+        self.until = until
+        self.etc, self.run_dir, opt = (grove.folder / name for name in ("etc", "run", "opt"))
+        for folder in (self.etc / "nodes", self.run_dir, opt / "bin"):
+            folder.mkdir(parents=True)
+        self.wrapper = opt / "bin" / "celery"
+        self.write_wrapper("")
+        grove.environment["CELERYOPS_RUN_DIR"] = str(self.run_dir)
+        self.workers = {name: self._start(name) for name in NODES}
+        until(lambda: len(self.records()) == 2, "both nodes are ready")
+
+    def _start(self, name: str) -> Any:
+        file = self.etc / "nodes" / f"{name}.autoscale.json"
+        file.write_text(json.dumps(LIMITS))
+        arguments = ("worker", "-n", f"{name}@worker1", "-l", "info", "--autoscale=3,1")
+        return self.grove.start(*arguments, CELERYOPS_NODE=name, CELERYOPS_AUTOSCALE_FILE=str(file))
+
+    def write_wrapper(self, first: str) -> None:
+        lines = [
+            f"export {key}='{value}'" for key, value in self.grove.environment.items() if "CELERY" in key
+        ]
+        lines += [f"export PYTHONPATH='{self.grove.environment['PYTHONPATH']}'", f"cd {self.grove.folder}"]
+        text = "\n".join(["#!/bin/sh", first, *lines, f'exec {PYTHON} -m celery -A grove "$@"\n'])
+        self.wrapper.write_text(text)
+        self.wrapper.chmod(0o755)
+
+    def records(self) -> dict[str, Any]:
+        nodes = self.grove.books().read()["nodes"]
+        return {node["node"]: node for node in nodes if node["status"] == "ready"}
+
+    def files(self) -> dict[str, Any]:
+        return {
+            name: json.loads((self.etc / "nodes" / f"{name}.autoscale.json").read_text()) for name in NODES
+        }
+
+    def apply(self, limits: dict[str, Any], check: bool = False, **more: Any) -> dict[str, Any]:
+        arguments = {
+            "fleet": "grove",
+            "nodes": [
+                {"name": name, "nodename": full, "limits": limits}
+                for name, full in zip(NODES, FULL, strict=True)
+            ],
+            "opt_dir": str(self.wrapper.parents[1]),
+            "etc_dir": str(self.etc),
+            "run_dir": str(self.run_dir),
+            "timeout": 3,
+            "_ansible_check_mode": check,
+            "_ansible_diff": True,
+            **more,
+        }
+        found = importlib.util.find_spec("ansible_collections") is not None
+        path = sys.path if found else [str(_LINK), *sys.path]
+        code = _RUN.format(path=path, arguments=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.stdout, done.stderr
+        return dict(json.loads(done.stdout))
+
+
+@pytest.fixture
+def host(own_grove: Any, until: Callable[..., Any]) -> Host:
+    return Host(own_grove, until)
+
+
+def test_limits_become_live_and_last_and_no_process_is_another(host: Host, subtests: Any) -> None:
+    pids = {name: worker.pid for name, worker in host.workers.items()}
+    wanted = {"min": 1, "max": 5, "memory_reserve": "50MB"}
+    plain = {"min": 1, "max": 5, "memory_reserve": 50_000_000}
+
+    with subtests.test("check mode says what would be, and changes nothing"):
+        asked = host.apply(wanted, check=True)
+        assert asked["changed"] is True
+        assert asked["nodes"][FULL[0]] == {"before": LIMITS, "after": plain, "live": "confirmed"}
+        assert '"max": 5' in json.dumps(asked["diff"]).replace('\\"', '"')
+        assert host.files() == dict.fromkeys(NODES, LIMITS)
+        assert {node["autoscaler"]["max"] for node in host.records().values()} == {3}
+
+    with subtests.test("every node confirms, its file says the same, its record too"):
+        done = host.apply(wanted)
+        assert done["changed"] is True
+        assert {node["live"] for node in done["nodes"].values()} == {"confirmed"}
+        assert host.files() == dict.fromkeys(NODES, plain)
+        host.until(
+            lambda: [node["autoscaler"]["given"] for node in host.records().values()] == [plain, plain],
+            "the records say so",
+            3,
+        )
+
+    with subtests.test("the same again changes nothing, and no broadcast is needed"):
+        again = host.apply(wanted)
+        assert (again["changed"], again["diff"]) == (False, [])
+        assert {node["live"] for node in again["nodes"].values()} == {"already"}
+
+    with subtests.test("what somebody else changed in the running node alone is taken back"):
+        host.grove.run("celery", "-A", "grove", "control", "-d", FULL[0], "autoscale", "2", "1")
+        assert host.apply(wanted)["nodes"][FULL[0]]["live"] == "confirmed"
+
+    with subtests.test("others stay when they are asked to"):
+        assert host.apply({"max": 2}, keep_others=True)["changed"] is True
+        assert host.files() == {name: {**plain, "max": 2} for name in NODES}
+
+    assert {name: node["pid"] for name, node in host.records().items()} == {
+        f"{name}@worker1": pid for name, pid in pids.items()
+    }
+    assert all(worker.poll() is None for worker in host.workers.values())
+
+
+def test_what_cannot_be_is_refused_before_anything_is_written(host: Host, subtests: Any) -> None:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for wrong, words in (
+        ({**LIMITS, "memroy_reserve": "1GB"}, "memroy_reserve = '1GB' is no limit. Write memory_reserve"),
+        ({**LIMITS, "memory_reserve": 512}, "memory_reserve = 512 has no unit"),
+        ({"min": 5, "max": 2}, "min 5 above max 2"),
+        ({**LIMITS, "memory_reserve": f"{2 * total}B"}, "bytes in all, so it could never grow"),
+        ({"max": 2}, "has no min"),
+    ):
+        with subtests.test(words):
+            refused = host.apply(wrong)
+            assert refused["failed"] is True
+            assert refused["msg"].startswith("Nothing was changed")
+            assert all(name in refused["msg"] for name in FULL)
+            assert words in refused["msg"]
+            assert host.files() == dict.fromkeys(NODES, LIMITS)
+
+
+def test_a_node_that_is_silent_is_named(host: Host, subtests: Any) -> None:
+    wanted = {"min": 1, "max": 5}
+    os.kill(host.workers["default-2"].pid, signal.SIGSTOP)
+
+    with subtests.test("as an error, and nothing is written"):
+        refused = host.apply(wanted)
+        assert refused["failed"] is True
+        assert (
+            "Nothing was changed. default-2@worker1: runs and has not answered within 3 s" in refused["msg"]
+        )
+        assert FULL[0] not in refused["msg"]
+        assert host.files() == dict.fromkeys(NODES, LIMITS)
+
+    with subtests.test("or as a warning: the others change, and its file is there for its next start"):
+        done = host.apply(wanted, silent="warn")
+        assert {name: node["live"] for name, node in done["nodes"].items()} == dict(
+            zip(FULL, ("confirmed", "silent"), strict=True)
+        )
+        assert "default-2@worker1: runs and has not answered" in json.dumps(done["warnings"])
+        assert host.files() == dict.fromkeys(NODES, wanted)
+
+
+def test_what_was_applied_in_part_is_said(host: Host) -> None:
+    """A node that answers when it is asked, and hangs when it is told."""
+    other = host.workers["default-2"].pid
+    host.write_wrapper(f'case "$*" in *--check*) ;; *--set*) kill -STOP {other};; esac')
+    failed = host.apply({"min": 1, "max": 5})
+    assert failed["failed"] is True
+    assert "default-2@worker1: has not answered" in failed["msg"]
+    assert "Changed already: default-1@worker1" in failed["msg"]
+    os.kill(other, signal.SIGCONT)
+    host.until(lambda: host.apply({"min": 1, "max": 5}).get("changed") is False, "run again it is done", 60)
+
+
+def test_without_a_broker_nothing_is_written(host: Host) -> None:
+    host.grove.server.stop()
+    failed = host.apply({"min": 1, "max": 5})
+    assert failed["failed"] is True
+    assert "Redis" in failed["msg"] or "redis" in failed["msg"]
+    assert host.files() == dict.fromkeys(NODES, LIMITS)
+
+
+def test_a_node_without_an_autoscaler_is_named(host: Host) -> None:
+    worker = host.workers["default-2"]
+    os.killpg(worker.pid, signal.SIGTERM)
+    worker.wait(30)
+    host.grove.start("worker", "-n", FULL[1], "-l", "info", "-c", "1", CELERYOPS_NODE="default-2")
+    host.until(lambda: "concurrency" in host.records().get(FULL[1], {}), "it runs with a fixed number")
+    refused = host.apply({"min": 1, "max": 5})
+    assert "default-2@worker1 refuses its limits. this node was started without autoscale" in refused["msg"]
+    assert host.files() == dict.fromkeys(NODES, LIMITS)
