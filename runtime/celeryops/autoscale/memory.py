@@ -81,8 +81,10 @@ def read(proc: Path = PROC, root: Path = CGROUPS) -> Memory:
     for folder in group.folders:
         for limit, left in _bounds(group.version, folder):
             total = limit if total < 0 else min(total, limit)
+            # A group may have taken more than its `high`.
+            left = max(left, 0)
             available = left if available < 0 else min(available, left)
-    return Memory(total, max(available, 0) if total >= 0 else -1)
+    return Memory(total, available)
 
 
 def _bounds(version: int, folder: Path) -> Iterator[tuple[int, int]]:
