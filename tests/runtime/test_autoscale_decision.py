@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -60,6 +61,8 @@ def step(
         ({"memory_available": 1050 * MB}, d.HOLD_MEMORY),
         ({"committed": 7 * GB}, d.HOLD_MEMORY),
         ({"load": 8.0}, d.HOLD_LOAD),
+        ({"running": 8.0}, d.HOLD_LOAD),
+        ({"load": 16.0, "running": 15.0}, d.HOLD_LOAD),
         ({"psi_memory_some": 10.0}, d.HOLD_PSI_MEMORY),
         ({"psi_io_some": 50.0}, d.HOLD_PSI_IO),
     ],
@@ -80,6 +83,7 @@ def test_psi_of_the_cpu_counts_where_it_is_asked_for() -> None:
     [
         ({"memory_available": 400 * MB}, d.SHRINK_MEMORY),
         ({"load": 16.0}, d.SHRINK_LOAD),
+        ({"load": 16.0, "running": 16.0}, d.SHRINK_LOAD),
         ({"psi_memory_some": 20.0}, d.SHRINK_PSI_MEMORY),
         ({"psi_memory_full": 10.0}, d.SHRINK_PSI_MEMORY),
     ],
@@ -183,6 +187,7 @@ samples = st.builds(
     children=st.integers(0, 60),
     cpus=st.floats(0.1, 64),
     load=st.floats(0, 500),
+    running=st.none() | st.floats(0, 500),
     psi_memory_some=maybe_percent,
     psi_memory_full=maybe_percent,
     psi_cpu_some=maybe_percent,
@@ -241,7 +246,8 @@ def test_beyond_min_nothing_grows_by_pressure_or_by_an_old_sample(
         return
     assert sample is not None
     assert now - sample.at <= guards.stale
-    assert not guards.load_per_cpu or sample.load < guards.load_per_cpu * sample.cpus
+    for load in (sample.load, sample.running or 0):
+        assert not guards.load_per_cpu or load < guards.load_per_cpu * sample.cpus
     for value, bound in (
         (sample.psi_memory_some, guards.psi_memory),
         (sample.psi_cpu_some, guards.psi_cpu),
@@ -310,6 +316,23 @@ def test_a_machine_that_the_node_itself_fills_is_not_overfilled_and_comes_to_res
         ages = [age + 1 for age in ages]
         now += 1.0
         assert turn < 100 or changes[-3:] == [0, 0, 0]
+
+
+@given(cpus=st.integers(1, 16), highest=st.integers(1, 64), grow_step=st.integers(1, 4))
+def test_a_machine_that_the_node_itself_loads_comes_to_rest(cpus: int, highest: int, grow_step: int) -> None:
+    """Tasks that only compute: the load of a minute follows by half in 42 s, as the kernel's does."""
+    guards, past, processes, load, running = Guards(grow_step=grow_step), Past(), 1, 0.0, 0.0
+    directions = []
+    for now in range(600):
+        load += (processes - load) * (1 - math.exp(-1 / 60))
+        running += (processes - running) * 0.3
+        seen = dataclasses.replace(CALM, at=now, cpus=cpus, load=load, running=running, queued=1000)
+        demand = Demand(processes, processes, processes)
+        made, past = decide(now, Limits(1, highest), guards, seen, demand, past)
+        processes += made.change
+        directions += [made.change > 0] if made.change else []
+    assert directions == sorted(directions, reverse=True), "it grows, may take some of it back, and rests"
+    assert processes >= min(highest, 2 * cpus)
 
 
 @pytest.mark.parametrize(

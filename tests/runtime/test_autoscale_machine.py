@@ -101,6 +101,15 @@ def test_cpus_are_those_that_are_allowed(machine: Machine) -> None:
     assert cpu.allowed(machine.proc, machine.groups) == 0.5
 
 
+def test_tasks_that_run_or_wait(machine: Machine) -> None:
+    assert cpu.running(machine.proc) is None
+    machine.write("proc/stat", "cpu  1 2 3\nintr 5 6\nctxt 7\nprocs_running 4\nprocs_blocked 2\nsoftirq 1\n")
+    assert cpu.running(machine.proc) == 5
+    here = cpu.running()
+    assert here is not None
+    assert here >= 0
+
+
 def test_quotas_of_version_1(machine: Machine) -> None:
     machine.write("proc/self/cgroup", V1)
     for group, quota in (("", -1), ("fleet", 25000), ("fleet/node", -1)):

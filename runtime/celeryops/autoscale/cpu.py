@@ -39,3 +39,19 @@ def load() -> float:
         return os.getloadavg()[0]
     except OSError:
         return 0.0
+
+
+def running(proc: Path = PROC) -> int | None:
+    """Tasks that run or wait for a CPU or a disk at this moment, without the one that asks.
+
+    It is these whose mean over a minute is the load. None where the kernel does not say.
+    """
+    found = {}
+    try:
+        for line in (proc / "stat").read_text(encoding="ascii").splitlines():
+            name, _, value = line.partition(" ")
+            if name in ("procs_running", "procs_blocked"):
+                found[name] = int(value)
+        return max(0, found["procs_running"] + found["procs_blocked"] - 1)
+    except (OSError, ValueError, KeyError):
+        return None

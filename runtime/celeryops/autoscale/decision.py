@@ -33,8 +33,8 @@ class Guards:
         memory_reserve: Bytes that stay free for others; None for a tenth of the memory there is, at most
             1 GB. Below half of it the node retreats.
         child_memory: Bytes that one more process is expected to need at least.
-        load_per_cpu: Load average of a minute for each allowed CPU from which on the node does not grow;
-            from twice of it on it retreats. 0: no matter.
+        load_per_cpu: Load for each allowed CPU from which on the node does not grow, be it that of the last
+            minute or of the last seconds; when both are twice of it, it retreats. 0: no matter.
         psi_memory, psi_cpu, psi_io: Percent of the last 10 s in which some task of the machine or cgroup
             waited for the resource, from which on the node does not grow. 0: no matter. From twice of
             `psi_memory` on, or when all tasks waited for that share, it retreats.
@@ -80,6 +80,8 @@ class Sample:
         child_estimate: Bytes that one more child will claim.
         cpus: CPUs that the process may use.
         load: Load average of a minute.
+        running: What the load average is the mean of, over the last seconds; None where that is not known.
+            The load of a minute says too late what growth has done to the machine, and for too long.
         psi_memory_some, psi_memory_full, psi_cpu_some, psi_io_some: Percent, None where the kernel has none.
         children: Children of the pool that were looked at. Those that have begun since, or will, are charged
             by the decision.
@@ -99,6 +101,7 @@ class Sample:
     psi_memory_full: float | None = None
     psi_cpu_some: float | None = None
     psi_io_some: float | None = None
+    running: float | None = None
     queued: int | None = None
     errors: tuple[str, ...] = ()
 
@@ -233,8 +236,10 @@ def _retreat(reserve: int, guards: Guards, sample: Sample) -> str:
         or (sample.psi_memory_full or 0) >= guards.psi_memory
     ):
         return SHRINK_PSI_MEMORY
-    if guards.load_per_cpu and sample.load >= 2 * guards.load_per_cpu * sample.cpus:
-        return SHRINK_LOAD
+    if guards.load_per_cpu:
+        bound = 2 * guards.load_per_cpu * sample.cpus
+        if sample.load >= bound and (sample.running is None or sample.running >= bound):
+            return SHRINK_LOAD
     return ""
 
 
@@ -244,8 +249,10 @@ def _hold(now: float, guards: Guards, sample: Sample, fit: int, past: Past) -> s
         return HOLD_MEMORY
     if guards.psi_memory and (sample.psi_memory_some or 0) >= guards.psi_memory:
         return HOLD_PSI_MEMORY
-    if guards.load_per_cpu and sample.load >= guards.load_per_cpu * sample.cpus:
-        return HOLD_LOAD
+    if guards.load_per_cpu:
+        bound = guards.load_per_cpu * sample.cpus
+        if sample.load >= bound or (sample.running or 0) >= bound:
+            return HOLD_LOAD
     if guards.psi_cpu and (sample.psi_cpu_some or 0) >= guards.psi_cpu:
         return HOLD_PSI_CPU
     if guards.psi_io and (sample.psi_io_some or 0) >= guards.psi_io:
@@ -271,7 +278,8 @@ def explain(reason: str, limits: Limits, guards: Guards, sample: Sample | None) 
         f"{free} MB of memory available, {sample.committed // MB} MB of them for processes that still grow, "
         f"{sample.child_estimate // MB} MB for one more, memory_reserve is {reserve} MB"
     )
-    load = f"load {sample.load:.1f} on {sample.cpus:g} CPUs, load_per_cpu is {guards.load_per_cpu:g}"
+    now = "" if sample.running is None else f", {sample.running:.1f} of the last seconds,"
+    load = f"load {sample.load:.1f}{now} on {sample.cpus:g} CPUs, load_per_cpu is {guards.load_per_cpu:g}"
     psi_memory = (
         f"some task waited for memory {sample.psi_memory_some or 0:g} % of the time, "
         f"psi_memory is {guards.psi_memory:g} %"

@@ -13,6 +13,8 @@ from celeryops.log import logger
 from celeryops.redisclient import close, connect
 
 INTERVAL = 1.0  # s
+#: Share of a new count in that of running tasks, which swings: the last 3 s weigh most.
+NEW = 0.3
 
 
 class Sampler(threading.Thread):
@@ -31,6 +33,7 @@ class Sampler(threading.Thread):
         self._pids = pids
         self._child_memory = child_memory
         self._estimate = 0.0
+        self._running: float | None = None
         self._client: Any = None
         self._keys: Callable[[], list[str]] = list
         self._complained = ""
@@ -74,6 +77,7 @@ class Sampler(threading.Thread):
             children=len(sizes),
             cpus=cpu.allowed(),
             load=cpu.load(),
+            running=self._count_running(),
             psi_memory_some=stalls.some,
             psi_memory_full=stalls.full,
             psi_cpu_some=pressure.read("cpu").some,
@@ -81,6 +85,11 @@ class Sampler(threading.Thread):
             queued=queued,
             errors=tuple(errors),
         )
+
+    def _count_running(self) -> float | None:
+        now, before = cpu.running(), self._running
+        self._running = now if now is None or before is None else before + NEW * (now - before)
+        return self._running
 
     def _queued(self) -> int:
         if self._client is None:
