@@ -41,26 +41,13 @@ def missing_nodes(expected: Iterable[Node], records: Sequence[Record]) -> list[s
     return problems
 
 
-def beat_problems(wanted: int, beats: Sequence[Record], seen: bool = True) -> list[str]:
-    """Say why the number of beats in the records is not the wanted one (0 or 1); empty when it is.
-
-    Args:
-        seen: whether this run saw beat's host. If not, beat may be missing, yet not be too many.
-    """
-    if len(beats) == wanted or (not beats and not seen):
-        return []
-    if not beats:
-        verdict = (
-            "No beat keeps a record in Redis: no scheduled task will be sent. "
-            "Look at beat's log, then deploy again."
-        )
-        return [verdict]
-    names = ", ".join(f"{beat.get('node')} on {beat.get('host')} (pid {beat.get('pid')})" for beat in beats)
-    verdict = (
-        f"{len(beats)} beats run, {wanted} should: {names}. Each scheduled task is sent once by each of "
-        "them. Stop the ones that do not belong, then deploy again."
-    )
-    return [verdict]
+def no_beat_problems(beats: Sequence[Record]) -> list[str]:
+    """Name the beats of a fleet that is to have none."""
+    return [
+        f"{beat.get('node')} on {beat.get('host')} (pid {beat.get('pid')}) is a beat, and no host of the "
+        "inventory is in the group celery_beat. Put one there, or stop that process, then deploy again."
+        for beat in beats
+    ]
 
 
 def lost_problems(lost: Sequence[str]) -> list[str]:
@@ -77,24 +64,22 @@ def lost_problems(lost: Sequence[str]) -> list[str]:
 def proof_problems(
     info: Mapping[str, Any],
     expected: Iterable[Node],
-    beats: int,
     canary: Mapping[str, Any],
     lost: Sequence[str] = (),
-    beat_seen: bool = True,
+    beat: Sequence[str] | None = None,
 ) -> list[str]:
     """Collect everything that speaks against a finished deploy, one sentence each; empty is the proof.
 
     Args:
         info: what ``celery_info`` returned: ``nodes`` and ``beats`` are lists of records.
         expected: the specs of all nodes that should run, over all hosts that the run saw to its end.
-        beats: how many beats the inventory asks for, 0 or 1.
         canary: the answer of ``fleet canary``: ``queues`` maps a queue to ``{"ok": bool, ...}``.
         lost: hosts that failed or could not be reached on the way.
-        beat_seen: whether beat's host is one of those that the run saw.
+        beat: what the module ``celery_beat`` has against beat; None for a fleet that is to have none.
     """
     problems = lost_problems(lost)
     problems += missing_nodes(expected, info.get("nodes", []))
-    problems += beat_problems(beats, info.get("beats", []), beat_seen)
+    problems += no_beat_problems(info.get("beats", [])) if beat is None else beat
     problems += [
         f"The canary task in queue {queue} has not come back: {answer.get('error', 'no reason given')}."
         for queue, answer in canary.get("queues", {}).items()
@@ -143,10 +128,7 @@ def fleet_report(
     queues = _queues(info.get("nodes", []))
     if queues:
         lines += [*_columns([("QUEUE", "CONSUMERS"), *queues]), ""]
-    for beat in info.get("beats", []):
-        lines.append(f"beat     on {beat.get('host')}, pid {beat.get('pid')}, release {beat.get('release')}")
-    if not info.get("beats"):
-        lines.append("beat     none: no scheduled task is sent")
+    lines += _beats(info.get("beats", []))
     if flower:
         place = f"in {flower['password_file']}" if flower["password_file"] else "as the inventory gives it"
         login = f"user {flower['user']}, password {place}" if flower["user"] else "no login"
@@ -160,6 +142,32 @@ def fleet_report(
         lines += ["", "Try next:"]
         lines += [f"  {line}" for line in _columns([(hint["command"], hint["shows"]) for hint in hints])]
     return "\n".join(lines)
+
+
+def _beats(records: Sequence[Record]) -> list[str]:
+    """Who sends what is scheduled, and who would take over.
+
+    A record is written every few seconds: of two that say they have the lease, one has not had its turn yet.
+    """
+    holders = [record for record in records if record.get("lease", {}).get("state", "holder") == "holder"]
+    newest = max((_epoch(record) for record in holders), default=0)
+    lines = [
+        f"beat     on {record.get('host')}, pid {record.get('pid')}, release {record.get('release')}"
+        for record in holders
+        if _epoch(record) in (newest, 0)
+    ]
+    if not lines:
+        lines.append("beat     none: no scheduled task is sent")
+    waiting = [
+        str(record.get("host")) for record in records if record not in holders or 0 < _epoch(record) < newest
+    ]
+    if waiting:
+        lines.append(f"standby  {', '.join(sorted(waiting))}")
+    return lines
+
+
+def _epoch(record: Record) -> int:
+    return int(record.get("lease", {}).get("epoch") or 0)
 
 
 def _queues(records: Iterable[Record]) -> list[tuple[str, str]]:

@@ -67,12 +67,7 @@ options:
         elements: str
         default: []
       beat:
-        description: The host that runs beat.
-        type: list
-        elements: str
-        default: []
-      standby:
-        description: Hosts that could run beat and do not.
+        description: Hosts that run beat, one of which sends.
         type: list
         elements: str
         default: []
@@ -120,6 +115,13 @@ options:
         description: The fleet's folder of releases.
         type: str
         default: ""
+  beats:
+    description:
+      - Hosts on which this run starts a beat.
+      - Refused while a host that is not in O(visible) has a beat which knows no lease, as version 0.1.0 had.
+    type: list
+    elements: str
+    default: []
   forget:
     description: Hosts that are gone for good. They are struck out of the book, unless they have a role.
     type: list
@@ -164,7 +166,7 @@ EXAMPLES = r"""
     broker: "redis://:{{ vault_redis_password }}@redis1:6379/0"
     roles:
       worker: "{{ groups['celery_workers'] }}"
-      beat: [worker1]
+      beat: "{{ groups['celery_beat'] }}"
     inventory: "{{ groups['all'] }}"
     visible: "{{ ansible_play_hosts_all }}"
   register: book
@@ -258,6 +260,7 @@ def argument_spec() -> dict[str, Any]:
                 "opt_dir": {"type": "str", "default": ""},
             },
         },
+        "beats": names,
         "forget": names,
         "purge": {"type": "bool", "default": False},
         "refuse": {"type": "bool", "default": True},
@@ -294,16 +297,13 @@ class Hosts:
             for host, place in self.places.items()
         )
         alive = {host for store, unused in self.stores for host in store.alive()} if moved else set()
-        return hostbook.problems(
-            self.params["fleet"],
-            book,
-            self.wanted,
-            self.judge(book),
-            self.params["visible"],
-            self.places,
-            alive,
-            self.params["forget"],
+        found = hostbook.problems(
+            self.params["fleet"], book, self.judge(book), self.places, alive, self.params["forget"]
         )
+        if self.params["beats"]:
+            older = {host for store, unused in self.stores for host in store.without_lease()}
+            found += hostbook.older_beats(older, self.params["beats"], self.params["visible"])
+        return found
 
     def after(self, book: hostbook.Book) -> hostbook.Book:
         if self.params["state"] == "joined":

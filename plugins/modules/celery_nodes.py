@@ -63,8 +63,6 @@ options:
   state:
     description:
       - With V(absent), no process of this O(kind) remains on the host; O(nodes) is ignored.
-      - A beat that is V(absent) is masked too where systemd runs, so that nothing starts a second beat by
-        accident.
     type: str
     choices: [present, absent]
     default: present

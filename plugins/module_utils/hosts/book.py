@@ -16,12 +16,13 @@ from typing import Collection, Dict, Mapping, NamedTuple
 REDIS = "redis"
 WORKER = "worker"
 BEAT = "beat"
-STANDBY = "standby"
-"""A host on which beat could run and does not: it has the release, and a masked unit."""
 FLOWER = "flower"
 _OTHER = "another celery_app_name, or another database in celery_broker_url"
 
-ROLES = (REDIS, WORKER, BEAT, STANDBY, FLOWER)
+ROLES = (REDIS, WORKER, BEAT, FLOWER)
+
+_FORMER = {"standby": BEAT}
+"""Roles as earlier versions wrote them: a host that could run beat and did not."""
 
 
 class Place(NamedTuple):
@@ -62,7 +63,7 @@ def parse(raw: Mapping[str, str]) -> Book:
         try:
             entry = json.loads(text)
             book[host] = Entry(
-                frozenset(map(str, entry["roles"])),
+                frozenset(_FORMER.get(str(role), str(role)) for role in entry["roles"]),
                 Place(str(entry.get("machine", "")), str(entry.get("opt_dir", ""))),
             )
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -104,9 +105,6 @@ def judge(book: Book, wanted: Members, inventory: Collection[str], forget: Colle
             lost[host] = _sorted(entry.roles)
             continue
         gone = entry.roles - frozenset(wanted.get(host, ()))
-        # Who is to run beat is prepared for it already.
-        if BEAT in wanted.get(host, ()):
-            gone -= {STANDBY}
         if gone or (not entry.roles and host not in wanted):
             leaving[host] = _sorted(gone)
     return Judgement(leaving, lost)
@@ -115,9 +113,7 @@ def judge(book: Book, wanted: Members, inventory: Collection[str], forget: Colle
 def problems(
     fleet: str,
     book: Book,
-    wanted: Members,
     judgement: Judgement,
-    visible: Collection[str],
     places: Mapping[str, Place],
     alive: Collection[str] = (),
     forget: Collection[str] = (),
@@ -134,13 +130,6 @@ def problems(
             "is gone for good: say so once with "
             f"-e '{{\"celery_forget_hosts\": {names}}}'."
         )
-    new = next((host for host, roles in wanted.items() if BEAT in roles and host in visible), "")
-    for host, roles in judgement.leaving.items():
-        if BEAT in roles and new and host not in visible:
-            found.append(
-                f"Beat moves from {host} to {new}, and --limit hides {host}: the beat there would go on, and "
-                "every scheduled task would be sent twice. Deploy to both, or to all."
-            )
     for host, place in sorted(places.items()):
         before = book.get(host, Entry(frozenset())).place
         if host in forget:
@@ -160,6 +149,20 @@ def problems(
                 "its records vanish 20 seconds later."
             )
     return found
+
+
+def older_beats(older: Collection[str], starts: Collection[str], visible: Collection[str]) -> list[str]:
+    """Why no beat may be started, as sentences.
+
+    older: hosts whose beat knows no lease. starts: hosts on which the run starts one.
+    """
+    return [
+        f"{host} has a beat of an older release, which knows no lease, and --limit hides {host}: beside the "
+        f"beat of {', '.join(sorted(starts))} every scheduled task would be sent twice. Deploy to both, or "
+        "to all."
+        for host in sorted(older)
+        if starts and host not in visible
+    ]
 
 
 def joined(

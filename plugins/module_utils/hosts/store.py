@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 from ansible_collections.celeryops.fleet.plugins.module_utils.hosts import book as hostbook
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis.client import Redis
@@ -40,12 +42,23 @@ class Store:
 
     def alive(self) -> set[str]:
         """The hosts whose nodes or beats keep a record right now; it vanishes soon after they do."""
+        return {str(record["host"]) for record in self._records()}
+
+    def without_lease(self) -> set[str]:
+        """The hosts whose beat sends without asking for a lease."""
+        return {
+            str(record["host"])
+            for record in self._records()
+            if record.get("kind") == "beat" and not record.get("lease")
+        }
+
+    def _records(self) -> Iterator[dict[str, Any]]:
         start = f"{self.prefix}celeryops:{self.fleet}:node"
-        hosts = set()
         for name in self.redis.call("ZRANGE", f"{start}s", 0, -1):
             text = self.redis.call("GET", f"{start}:{name}")
             try:
-                hosts.add(str(json.loads(text)["host"]))
+                record = json.loads(text)
+                record["host"]
             except (TypeError, ValueError, KeyError):
                 continue
-        return hosts
+            yield record

@@ -83,13 +83,11 @@ class Convergence:
     def __init__(self, layout: Layout, wanted: Sequence[Wanted], absent: bool = False) -> None:
         self.layout = layout
         self.wanted = [] if absent else list(wanted)
-        self.absent = absent
         self.steps: list[Step] = []
         self.leaving_steps: list[Step] = []
         self.outcome = Outcome()
         self._acted = False
         self._has_tried = False
-        self._masks = False
         self._unit_change = ""
         self._manager: Manager = self._systemd() if layout.by_units else self._multi()
         self._leaving: Manager | None = None
@@ -128,12 +126,6 @@ class Convergence:
         self.steps = reconcile.plan(self.wanted, self._manager.observe(self.wanted))
         if self._leaving is not None:
             self.leaving_steps = reconcile.plan([], self._leaving.observe([]))
-        self._masks = (
-            self.absent
-            and self.layout.kind == "beat"
-            and isinstance(self._manager, Systemd)
-            and not self._manager.is_masked("beat")
-        )
         self.outcome = self._prediction()
 
     def act(self) -> None:
@@ -155,9 +147,6 @@ class Convergence:
             return
         if self._unit is not None and self._unit_change == "removed":
             self.outcome.add(self._unit.remove())
-        if self._masks and isinstance(self._manager, Systemd):
-            self._manager.mask("beat")
-            self.outcome.other.append("beat masked")
         self._await_listeners()
 
     def result(self) -> dict[str, Any]:
@@ -238,8 +227,6 @@ class Convergence:
             outcome.other.append(self._unit_change)
         if isinstance(self._manager, Systemd) and self.wanted and self._manager.target_is_amiss():
             outcome.other.append(self._manager.target)
-        if self._masks:
-            outcome.other.append("beat masked")
         return outcome
 
     def _await_listeners(self) -> None:
@@ -270,9 +257,6 @@ class Convergence:
         if self._unit is not None and self._unit_change:
             diff["before"][self._unit.unit] = self._unit.describe()
             diff["after"][self._unit.unit] = self._unit_change
-        if self._masks:
-            diff["before"].setdefault("beat", "not running")
-            diff["after"]["beat"] = "absent, masked"
         return diff
 
 

@@ -132,11 +132,12 @@ def _beats(beats: Sequence[Record]) -> list[str]:
         for beat in beats
         if beat.get("status") != "ready"
     ]
-    if len(beats) > 1:
-        names = ", ".join(_name(beat) for beat in beats)
+    alone = [beat for beat in beats if not beat.get("lease")]
+    if alone and len(beats) > 1:
+        names = ", ".join(_name(beat) for beat in alone)
         found.append(
-            f"{len(beats)} beats run: {names}. Each scheduled task is sent once by each of them. "
-            f"Stop the ones that do not belong, then deploy again."
+            f"{len(beats)} beats run, and {names} knows no lease: each scheduled task is sent once more by "
+            "it. Stop it if it does not belong, then deploy again."
         )
     return found
 

@@ -187,15 +187,6 @@ class Systemd(Manager):
     def _env_file(self, node: str) -> str:
         return node_files(self.etc_dir, self.kind, node)[0]
 
-    # masking: a beat that must not run on this host
-
-    def is_masked(self, node: str) -> bool:
-        return is_mask(os.path.join(self.unit_dir, self.unit(node)))
-
-    def mask(self, node: str) -> None:
-        os.symlink("/dev/null", os.path.join(self.unit_dir, self.unit(node)))
-        self._reload()
-
     # acting
 
     def obstacles(self, steps: Sequence[Step]) -> list[str]:

@@ -23,13 +23,12 @@ def problems(
     known: Book,
     inventory: dict[str, frozenset[str]],
     hosts: tuple[str, ...] = ALL,
-    visible: tuple[str, ...] = ALL,
     places: dict[str, Place] | None = None,
     alive: tuple[str, ...] = (),
     forget: tuple[str, ...] = (),
 ) -> list[str]:
     judgement = hostbook.judge(known, inventory, hosts, forget)
-    return hostbook.problems("shop", known, inventory, judgement, visible, places or {}, alive, forget)
+    return hostbook.problems("shop", known, judgement, places or {}, alive, forget)
 
 
 def test_roles_by_host() -> None:
@@ -44,7 +43,7 @@ def test_roles_by_host() -> None:
         (book(w1="worker"), wanted(w1="worker beat"), {}),
         (book(w1="worker beat"), wanted(w1="worker"), {"w1": ["beat"]}),
         (book(w1="flower redis worker"), wanted(), {"w1": ["redis", "worker", "flower"]}),
-        (book(w1="beat", w2="standby"), wanted(w1="standby", w2="beat"), {"w1": ["beat"]}),
+        (book(w1="beat worker", w2="worker"), wanted(w1="worker", w2="worker beat"), {"w1": ["beat"]}),
         (book(w1="beat"), wanted(), {"w1": ["beat"]}),
         ({"w1": Entry(frozenset())}, wanted(), {"w1": []}),
     ],
@@ -74,13 +73,22 @@ def test_a_member_cannot_be_forgotten_but_begins_anew() -> None:
     assert hostbook.joined(known, inventory, ALL, {}, ("w1",)) == book(w1="worker")
 
 
-def test_a_beat_that_limit_hides_does_not_get_a_second_one() -> None:
-    known, inventory = book(w1="beat worker", w2="worker"), wanted(w1="worker", w2="beat worker")
-    assert problems(known, inventory) == []
-    [problem] = problems(known, inventory, visible=("w2",))
-    assert "Beat moves from w1 to w2, and --limit hides w1" in problem
-    # Whoever does not touch the new one may go on.
-    assert problems(known, inventory, visible=("w1",)) == []
+def test_two_fleets_of_one_name_whose_beats_would_share_a_lease() -> None:
+    [problem] = problems(book(w1="beat", w9="beat"), wanted(w1="beat"))
+    assert "w9 (beat)" in problem and "another inventory deploys a fleet of the same name" in problem
+
+
+def test_a_beat_without_a_lease_that_limit_hides_does_not_get_a_second_one() -> None:
+    [problem] = hostbook.older_beats({"w1"}, ["w2", "w3"], ("w2", "w3"))
+    assert "w1 has a beat of an older release" in problem and "--limit hides w1" in problem
+    assert "w2, w3" in problem
+    assert hostbook.older_beats({"w1"}, ["w1", "w2"], ALL) == []
+    # Whoever starts no beat may go on.
+    assert hostbook.older_beats({"w1"}, [], ("w2",)) == []
+
+
+def test_hosts_on_which_an_earlier_version_could_have_run_beat_run_it() -> None:
+    assert hostbook.parse({"w1": '{"roles": ["standby", "worker"]}'}) == book(w1="beat worker")
 
 
 def test_another_folder_is_another_fleet_or_an_orphan() -> None:

@@ -72,9 +72,14 @@ def test_two_releases() -> None:
     assert "2 different releases: 1 on n-1@h; 2 on n-2@h" in problem
 
 
-def test_two_beats() -> None:
-    (problem,) = found(record(), beats=(beat(), beat("beat@g")))
-    assert "2 beats run" in problem and "beat@g" in problem
+def test_beats_of_which_one_has_the_lease() -> None:
+    holder, standby = beat(lease={"state": "holder"}), beat("beat@g", lease={"state": "standby"})
+    assert found(record(), beats=(holder, standby)) == []
+
+
+def test_a_beat_that_knows_no_lease_beside_another() -> None:
+    (problem,) = found(record(), beats=(beat(lease={"state": "holder"}), beat("beat@g")))
+    assert "2 beats run" in problem and "beat@g" in problem and "knows no lease" in problem
 
 
 def test_a_beat_that_is_not_ready() -> None:

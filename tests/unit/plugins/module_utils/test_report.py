@@ -15,7 +15,7 @@ BEAT = {"node": "beat@h1", "host": "h1", "pid": 9, "release": "r1"}
 
 def test_a_fleet_as_wanted_has_no_problem():
     info = {"nodes": [node("default-1@h1")], "beats": [BEAT]}
-    assert report.proof_problems(info, WANTED, 1, ANSWERED) == []
+    assert report.proof_problems(info, WANTED, ANSWERED, beat=[]) == []
 
 
 @pytest.mark.parametrize(
@@ -28,32 +28,38 @@ def test_a_fleet_as_wanted_has_no_problem():
     ],
 )
 def test_a_node_that_is_not_as_wanted_is_named(records, says):
-    (problem,) = report.proof_problems({"nodes": records, "beats": [BEAT]}, WANTED, 1, ANSWERED)
+    (problem,) = report.proof_problems({"nodes": records, "beats": [BEAT]}, WANTED, ANSWERED, beat=[])
     assert says in problem
 
 
-@pytest.mark.parametrize(
-    "wanted, beats, says",
-    [
-        (1, [], "No beat keeps a record"),
-        (1, [BEAT, dict(BEAT, host="h2")], "2 beats run, 1 should: beat@h1 on h1 (pid 9), beat@h1 on h2"),
-        (0, [BEAT], "1 beats run, 0 should"),
-    ],
-)
-def test_a_wrong_number_of_beats_is_named(wanted, beats, says):
-    (problem,) = report.beat_problems(wanted, beats)
-    assert says in problem
+def test_what_is_wrong_with_beat_is_part_of_it():
+    info = {"nodes": [node("default-1@h1")], "beats": [BEAT]}
+    assert report.proof_problems(info, WANTED, ANSWERED, beat=["No beat sends."]) == ["No beat sends."]
 
 
-def test_a_beat_on_a_host_that_was_left_out_may_be_anywhere_but_not_twice():
-    assert report.beat_problems(1, [], seen=False) == []
-    (problem,) = report.beat_problems(1, [BEAT, dict(BEAT, host="h2")], seen=False)
-    assert "2 beats run" in problem
+def test_a_fleet_that_is_to_have_no_beat_has_none():
+    info = {"nodes": [node("default-1@h1")], "beats": [BEAT]}
+    (problem,) = report.proof_problems(info, WANTED, ANSWERED)
+    assert "beat@h1 on h1 (pid 9) is a beat, and no host of the inventory" in problem
+    assert report.proof_problems(dict(info, beats=[]), WANTED, ANSWERED) == []
+
+
+def test_the_report_shows_who_sends_and_who_stands_by():
+    def lease(host, state, epoch=0):
+        return dict(BEAT, host=host, lease={"state": state, "epoch": epoch})
+
+    beats = [lease("h3", "standby"), lease("h1", "holder", 7), lease("h2", "standby")]
+    lines = report.fleet_report({"fleet": "shop", "beats": beats}).splitlines()
+    assert lines[4:6] == ["beat     on h1, pid 9, release r1", "standby  h2, h3"]
+    # The record of the one that had it before is a few seconds old.
+    beats = [lease("h1", "holder", 6), lease("h2", "holder", 7)]
+    lines = report.fleet_report({"fleet": "shop", "beats": beats}).splitlines()
+    assert lines[4:6] == ["beat     on h2, pid 9, release r1", "standby  h1"]
 
 
 def test_hosts_that_were_lost_are_named_and_their_nodes_not_judged():
     info = {"nodes": [node("default-1@h1")], "beats": []}
-    (problem,) = report.proof_problems(info, WANTED, 1, ANSWERED, lost=["h2", "h3"], beat_seen=False)
+    (problem,) = report.proof_problems(info, WANTED, ANSWERED, ["h2", "h3"], [])
     assert "h2, h3" in problem
     shown = report.fleet_report(info, hidden=["h4"], lost=["h2"])
     assert "hidden   h4" in shown
@@ -63,7 +69,7 @@ def test_hosts_that_were_lost_are_named_and_their_nodes_not_judged():
 def test_a_queue_without_an_answer_is_named():
     info = {"nodes": [node("default-1@h1")], "beats": [BEAT]}
     answers = {"queues": {"celery": {"ok": True}, "ml": {"ok": False, "error": "no answer"}}}
-    (problem,) = report.proof_problems(info, WANTED, 1, answers)
+    (problem,) = report.proof_problems(info, WANTED, answers, beat=[])
     assert problem == "The canary task in queue ml has not come back: no answer."
 
 
