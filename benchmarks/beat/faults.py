@@ -123,7 +123,7 @@ def lose_the_master_after_a_cut(arena: Arena) -> float:
 
 
 def lose_the_master_after_a_silent_cut(arena: Arena) -> float:
-    """As a network that drops packets does it: the master learns only by the silence that nobody follows it."""
+    """As a network that drops packets: only by the silence does the master learn that nobody follows it."""
     assert isinstance(arena.servers, Pair)
     end = arena.servers.stall()
     time.sleep(CUT)

@@ -96,7 +96,7 @@ def killed(fleet: Fleet, lease: dict[str, Any]) -> None:
     took = time.monotonic() - begun
     if took >= fleet.lease - 2:
         raise TimeoutError(
-            f"the lease of a killed beat was not given back: another took it after {took:.1f} s"
+            f"a killed beat's lease was not given back: another took it after {took:.1f} s"
         )
 
 
@@ -144,7 +144,7 @@ def moved(fleet: Fleet, lease: dict[str, Any]) -> None:
         now = fleet.seen()["lease"]
         if not now or now["host"] != target or now["epoch"] <= lease["epoch"]:
             raise TimeoutError(
-                f"beat was moved to {target}, and the lease is {now}:\n{done.stdout}{done.stderr}"
+                f"beat was moved to {target}, the lease is {now}:\n{done.stdout}{done.stderr}"
             )
     finally:
         containers.mend("ssh", fleet.hosts[lease["host"]])
