@@ -95,9 +95,7 @@ def killed(fleet: Fleet, lease: dict[str, Any]) -> None:
     fleet.taken_over(lease)
     took = time.monotonic() - begun
     if took >= fleet.lease - 2:
-        raise TimeoutError(
-            f"a killed beat's lease was not given back: another took it after {took:.1f} s"
-        )
+        raise TimeoutError(f"a killed beat's lease was not given back: another took it after {took:.1f} s")
 
 
 def stopped(fleet: Fleet, lease: dict[str, Any]) -> None:
@@ -143,9 +141,7 @@ def moved(fleet: Fleet, lease: dict[str, Any]) -> None:
         )
         now = fleet.seen()["lease"]
         if not now or now["host"] != target or now["epoch"] <= lease["epoch"]:
-            raise TimeoutError(
-                f"beat was moved to {target}, the lease is {now}:\n{done.stdout}{done.stderr}"
-            )
+            raise TimeoutError(f"beat was moved to {target}, the lease is {now}:\n{done.stdout}{done.stderr}")
     finally:
         containers.mend("ssh", fleet.hosts[lease["host"]])
         place(fleet.books(), ANYWHERE, "")
