@@ -156,7 +156,7 @@ end
 return known
 """
 
-# All that there is to see, in one round trip. It writes nothing, so that a Redis which refuses writes answers.
+# All that there is to see, in one round trip. Nothing is written: a Redis that refuses writes can be asked.
 # KEYS: lease, epoch, place, candidates, ledger. ARGV: prefix of candidate records, seconds after which a host
 # that has not been seen is no candidate any more
 # Returns {seconds, microseconds, lease, ms left, epoch, place, lines, host and record by turns...}
