@@ -7,7 +7,7 @@ export PYTHON
 playbook := .venv/bin/ansible-playbook -i inventories/$(ENV)
 
 .DEFAULT_GOAL := help
-.PHONY: help controller environment deploy status teardown test lint unit runtime molecule bench-noop bench-autoscaler clean
+.PHONY: help controller tester environment deploy status teardown test lint unit runtime molecule bench-noop bench-autoscaler bench-beat clean
 
 help: ## list the targets
 	@echo 'make TARGET [ENV=local] [ARGS="..."]   ENV names a folder of inventories/, ARGS goes to the command'
@@ -47,9 +47,14 @@ molecule: ## whole deploys in a systemd container
 bench-noop: controller ## what a deploy costs that has nothing to do
 	$(strip .venv/bin/python benchmarks/noop_deploy.py $(ARGS))
 
-bench-autoscaler: ## what the autoscaler costs and saves, beside Celery's own
+tester:
 	@tools/venv .cache/test-venv requirements/dev.txt
+
+bench-autoscaler: tester ## what the autoscaler costs and saves, beside Celery's own
 	$(strip .cache/test-venv/bin/python benchmarks/autoscaler.py $(ARGS))
+
+bench-beat: tester ## what beat does when things fail, and what it costs
+	$(strip .cache/test-venv/bin/python -m benchmarks.beat $(ARGS))
 
 clean: ## remove what was built in this checkout, never .local
 	rm -rf .venv .cache .ansible

@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from benchmarks.beat.application import PREFIX
+from benchmarks.beat.application import PREFIX, QUEUE
 from benchmarks.beat.candidates import FLEET, Candidate, Lease, RedBeat
 from benchmarks.beat.consumer import Consumer, Push
 from benchmarks.beat.servers import Pair, Single, until
@@ -79,7 +79,7 @@ class Arena:
             system.candidate(folder / host, host, servers, skew)
             for host, skew in zip(HOSTS, skews, strict=True)
         ]
-        self.consumer = Consumer(servers.client)
+        self.consumer = Consumer(servers.client, PREFIX + QUEUE)
         self.epochs = Epochs(servers.client)
 
     @property

@@ -12,10 +12,6 @@ from datetime import datetime
 
 import redis
 
-from benchmarks.beat.application import PREFIX, QUEUE
-
-SEEN = f"{PREFIX}seen"  # the messages that were moved out of the queue
-
 
 @dataclass(frozen=True)
 class Push:
@@ -48,12 +44,18 @@ class Consumer(threading.Thread):
     """Moves each message from the queue into a list beside it, so that a lost answer loses no message.
 
     A push is known again by its tag: what a restarted server still holds is not counted twice.
+
+    Parameters:
+        connect: Makes a client; without a time-out, so that a frozen server is waited for.
+        queue: The list in Redis, with its prefix.
     """
 
-    def __init__(self, connect: Callable[[], redis.Redis]) -> None:
+    def __init__(self, connect: Callable[[], redis.Redis], queue: str) -> None:
         super().__init__(name="consumer", daemon=True)
         self.pushes: list[Push] = []
         self._connect = connect
+        self._queue = queue
+        self._seen = f"{queue}:seen"
         self._tags: set[str] = set()
         self._ended = False
 
@@ -61,16 +63,15 @@ class Consumer(threading.Thread):
         while not self._ended:
             try:
                 with self._connect() as client:
-                    for message in reversed(client.lrange(SEEN, 0, -1)):
+                    for message in reversed(client.lrange(self._seen, 0, -1)):
                         self._take(message)
                     self._follow(client)
             except (redis.RedisError, OSError):
                 time.sleep(0.1)
 
     def _follow(self, client: redis.Redis) -> None:
-        # Without a time-out of the socket: a frozen server is waited for.
         while not self._ended:
-            message = client.blmove(PREFIX + QUEUE, SEEN, 1, "RIGHT", "LEFT")
+            message = client.blmove(self._queue, self._seen, 1, "RIGHT", "LEFT")
             if message is not None:
                 self._take(message)
 

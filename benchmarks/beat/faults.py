@@ -105,10 +105,10 @@ def restart_redis(arena: Arena) -> float:
     return took
 
 
-def lose_the_master(arena: Arena) -> float:
+def lose_the_master(arena: Arena, after: Callable[[], None] | None = None) -> float:
     assert isinstance(arena.servers, Pair)
     at = time.monotonic()
-    arena.servers.fail_over()
+    arena.servers.fail_over(after)
     took = arena.first_push(at).at - at
     time.sleep(LINGER)
     return took
@@ -120,6 +120,14 @@ def lose_the_master_after_a_cut(arena: Arena) -> float:
     arena.servers.cut()
     time.sleep(CUT)
     return lose_the_master(arena)
+
+
+def lose_the_master_after_a_silent_cut(arena: Arena) -> float:
+    """As a network that drops packets: only by the silence does the master learn that nobody follows it."""
+    assert isinstance(arena.servers, Pair)
+    end = arena.servers.stall()
+    time.sleep(CUT)
+    return lose_the_master(arena, end)
 
 
 def by_turns(*strikes: Callable[[Arena], float]) -> Callable[[Arena], float]:

@@ -162,15 +162,31 @@ class Pair:
         return self.roles()[0].client()
 
     def cut(self) -> None:
-        """Drop the replica's link, and let it not come back."""
+        """Drop the replica's link, which the master sees, and let it not come back."""
         with self.client() as client:
             client.execute_command("ACL", "SETUSER", REPLICATION, "off")
             client.client_kill_filter(_type="replica")
 
-    def fail_over(self) -> None:
+    def stall(self) -> Callable[[], None]:
+        """Let nothing reach the replica any more, which the master does not see; answers with what ends that.
+
+        It stands still, and what the system has kept for it meanwhile is lost with its process.
+        """
+        master, replica = self.roles()
+        replica.signal(signal.SIGSTOP)
+
+        def end() -> None:
+            replica.kill()
+            replica.start("--replicaof", "127.0.0.1", str(master.port))
+
+        return end
+
+    def fail_over(self, after: Callable[[], None] | None = None) -> None:
         """Kill the master, and bring it back as the replica of the one that Sentinel promotes."""
         master, replica = self.roles()
         master.kill()
+        if after is not None:
+            after()
         until(lambda: self._seen("port") == replica.port, "Sentinel has promoted the replica")
         master.start("--replicaof", "127.0.0.1", str(replica.port))
         self._in_sync()

@@ -233,3 +233,14 @@ def test_only_the_holder_writes_the_ledger(candidate: Callable[..., Lease], book
     assert first.baselines(held.token, {"c": line}) is None
     assert first.pass_over(held.token, "b", line, later) == -1
     assert second.ledger() == {"a": later, "b": line}
+
+
+def test_a_redis_that_refuses_writes_can_be_asked(candidate: Callable[..., Lease], books: Books) -> None:
+    candidate("worker1").acquire()
+    books.client.config_set("min-replicas-to-write", 1)
+    try:
+        report = tools.show(books)
+    finally:
+        books.client.config_set("min-replicas-to-write", 0)
+    assert report["lease"]["host"] == "worker1"
+    assert [one["host"] for one in report["candidates"]] == ["worker1"]

@@ -156,16 +156,15 @@ end
 return known
 """
 
-# All that there is to see, in one round trip.
+# All that there is to see, in one round trip. Nothing is written: a Redis that refuses writes can be asked.
 # KEYS: lease, epoch, place, candidates, ledger. ARGV: prefix of candidate records, seconds after which a host
 # that has not been seen is no candidate any more
 # Returns {seconds, microseconds, lease, ms left, epoch, place, lines, host and record by turns...}
 SHOW = """
 local now = redis.call('TIME')
-redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now[1] - tonumber(ARGV[2]))
 local out = {now[1], now[2], redis.call('GET', KEYS[1]) or '', redis.call('PTTL', KEYS[1]),
   redis.call('GET', KEYS[2]) or '0', redis.call('GET', KEYS[3]) or '', redis.call('HLEN', KEYS[5])}
-for _, host in ipairs(redis.call('ZRANGE', KEYS[4], 0, -1)) do
+for _, host in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], now[1] - tonumber(ARGV[2]), '+inf')) do
   local record = redis.call('GET', ARGV[1] .. host)
   if record then
     out[#out + 1] = host
