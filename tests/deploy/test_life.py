@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -83,18 +82,6 @@ def test_from_clone_to_teardown(checkout: Checkout, subtests: pytest.Subtests) -
         assert json.loads(file.read_text()) == {"min": 1, "max": 6}
         assert checkout.mains() == mains
 
-    with subtests.test("an application that does not import is refused with its own traceback"):
-        before = checkout.tree()
-        broken = checkout.path.parent / "broken"
-        shutil.copytree(checkout.path / "examples/shop", broken)
-        (broken / "orders/tasks.py").write_text("import no_such_module_of_the_shop\n")
-        refused = checkout.make("deploy", *given(celery_app_source={"type": "path", "path": str(broken)}))
-        assert refused.code != 0
-        assert "ModuleNotFoundError: No module named 'no_such_module_of_the_shop'" in refused.output
-        assert "orders/tasks.py" in refused.output
-        assert checkout.mains() == mains
-        assert checkout.tree() == before
-
     default, _ = checkout.variables()["celery_worker_pools"]
     wanted = given(celery_worker_pools=[{**default, "max_tasks_per_child": 500}])
 
@@ -134,8 +121,3 @@ def test_from_clone_to_teardown(checkout: Checkout, subtests: pytest.Subtests) -
         }
         assert "var/lib/celery/shop/shop.sqlite3" in kept
         assert all(path.startswith("var/lib/") for path in kept), sorted(kept)
-
-    with subtests.test("teardown with the data leaves nothing"):
-        down = checkout.make("teardown", *given(celery_remove_data=True))
-        assert down.code == 0, down.output
-        assert not checkout.prefix.exists() or not list(checkout.prefix.iterdir())

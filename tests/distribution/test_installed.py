@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.redis import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT = 300  # seconds; the first deploy builds a virtualenv
+TIMEOUT = 1800  # seconds; a run takes half a minute, on a busy machine many times as long
 HOST = "localhost"
 # What Redis' role has generated; there is none before the first deploy.
 PASSWORD = "lookup('ansible.builtin.file', celery_prefix ~ '/etc/redis/password', errors='ignore')"
@@ -32,12 +33,6 @@ app.conf.beat_schedule = {"tick": {"task": "clock.tick", "schedule": 60.0, "opti
 def tick():
     return "tick"
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def inventory(folder: Path) -> dict[str, object]:

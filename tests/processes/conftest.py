@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import signal
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import celery
 import pytest
+
+from tests.support.redis import RedisServer
+from tests.support.waiting import until
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _LINK = _CHECKOUT / ".collections"
@@ -55,7 +55,9 @@ def hesitate(**_):
 @app.task
 def nap(seconds):
     books.incr("began")
-    time.sleep(seconds)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not books.exists("enough"):
+        time.sleep(0.05)
     books.incr("ended")
 """
 
@@ -94,7 +96,7 @@ class Fleet:
         """A wanted worker, with its environment file written as the role does."""
         path = self.root / "etc/nodes" / f"{name}.env"
         path.write_text(f'CELERYOPS_NODE="{name}"\nCELERYOPS_FINGERPRINT="{fingerprint}"\n')
-        return Wanted(name, fingerprint, nodename=f"{name}@host", start_timeout=60, **more)
+        return Wanted(name, fingerprint, nodename=f"{name}@host", start_timeout=300, **more)
 
     def beat(self, fingerprint: str, **more: Any) -> Wanted:
         path = self.root / "etc/beat.env"
@@ -146,19 +148,16 @@ class Fleet:
     def nap(self, seconds: float) -> None:
         """Give a task to the fleet and wait until it runs."""
         before = self.count("began")
-        self.call(f"orchard.nap.delay({seconds})")
-        until(lambda: self.count("began") > before)
+        with celery.Celery(broker=self.url, set_as_current=False, loader="app") as producer:
+            producer.send_task("orchard.nap", args=[seconds])
+        until(lambda: self.count("began") > before, "the task runs")
+
+    def wake(self) -> None:
+        """End the naps."""
+        self.books.set("enough", 1)
 
     def count(self, key: str) -> int:
         return int(self.books.get(key) or 0)
-
-    def call(self, expression: str) -> str:
-        """An expression about the application, evaluated where it lives."""
-        script = f'set -a; . "{self.root}/etc/environment"; exec "{sys.executable}" -c "$1"'
-        code = f"import orchard; print({expression})"
-        return subprocess.run(
-            ["/bin/sh", "-c", script, "sh", code], check=True, capture_output=True, text=True
-        ).stdout.strip()
 
     def everyone(self) -> list[int]:
         found = processes.read_many(processes.all_pids()).values()
@@ -169,39 +168,10 @@ def _bin() -> str:
     return os.path.dirname(sys.executable)
 
 
-def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.1)
-    return found
-
-
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = shutil.which("redis-server") or shutil.which("valkey-server")
-    if server is None:
-        pytest.skip("no redis-server or valkey-server on PATH")
-    folder = tmp_path_factory.mktemp("redis")
-    port = free_port()
-    arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([server, *arguments], stdout=log)
-    until(lambda: _connects(port))
-    yield f"redis://127.0.0.1:{port}"
-    process.terminate()
-    process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _connects(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
 
 
 @pytest.fixture
@@ -210,7 +180,7 @@ def fleet(tmp_path: Path, redis_url: str) -> Iterator[Fleet]:
         (tmp_path / name).mkdir(parents=True)
     import redis
 
-    books = redis.Redis.from_url(f"{redis_url}/0")
+    books = redis.Redis.from_url(f"{redis_url}")
     books.flushall()
     (tmp_path / "app/orchard.py").write_text(APPLICATION)
     places = {name: tmp_path / name for name in ("app", "etc", "run", "log")}
@@ -228,7 +198,7 @@ def fleet(tmp_path: Path, redis_url: str) -> Iterator[Fleet]:
         log_dir=str(tmp_path / "log"),
         python=sys.executable,
     )
-    one = Fleet(layout, tmp_path, f"{redis_url}/0", books)
+    one = Fleet(layout, tmp_path, f"{redis_url}", books)
     one.environment()
     yield one
     for pid in one.everyone():

@@ -9,7 +9,9 @@ import subprocess
 import sys
 from typing import Any
 
-from .conftest import Fleet, until
+from tests.support.waiting import until
+
+from .conftest import Fleet
 
 A = "a" * 16
 
@@ -35,7 +37,7 @@ def info(fleet: Fleet, **more: Any) -> dict[str, Any]:
 def test_a_sound_fleet_and_one_with_a_frozen_node(fleet: Fleet) -> None:
     fleet.converge(fleet.node("fruit-1", A), fleet.node("fruit-2", A))
     fleet.converge(fleet.beat(A), kind="beat")
-    until(lambda: info(fleet, cross_check=False)["beats"])
+    until(lambda: info(fleet, cross_check=False)["beats"], "beat has a record")
 
     sound = info(fleet, expected=["fruit-1@host", "fruit-2@host"], timeout=5)
     assert sound["fleet"] == "orchard" and sound["problems"] == []

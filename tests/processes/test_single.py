@@ -9,7 +9,10 @@ from dataclasses import replace
 
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import processes
 
-from .conftest import Fleet, free_port, until
+from tests.support.redis import free_port
+from tests.support.waiting import until
+
+from .conftest import Fleet
 
 A, B = "a" * 16, "b" * 16
 
@@ -56,7 +59,7 @@ def test_a_killed_beat_is_started_again(fleet: Fleet) -> None:
     fleet.converge(fleet.beat(A), kind="beat")
     pid = fleet.pid("beat")
     os.kill(pid, signal.SIGKILL)
-    until(lambda: processes.read(pid) is None)
+    until(lambda: processes.read(pid) is None, "the process has ended")
     done = fleet.converge(fleet.beat(A), kind="beat")
     assert done["failures"] == [] and done["started"] == ["beat"]
 

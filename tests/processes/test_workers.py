@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import processes
 
-from .conftest import Fleet, until
+from tests.support.waiting import until
+
+from .conftest import Fleet
 
 A, B = "a" * 16, "b" * 16
 
@@ -76,12 +78,13 @@ def test_a_node_which_leaves_finishes_its_task_and_leaves_nothing(fleet: Fleet) 
 def test_a_node_that_will_not_stop_in_time_is_named_and_loses_nothing(fleet: Fleet) -> None:
     fleet.converge(fleet.node("fruit-1", A))
     pid = fleet.pid("fruit-1")
-    fleet.nap(6)
+    fleet.nap(600)
     done = fleet.converge(fleet.node("fruit-1", B, stop_timeout=1))
     (failure,) = done["failures"]
     assert "fruit-1" in failure and str(pid) in failure and "still runs 1 task." in failure
     assert processes.read(pid) is not None
 
+    fleet.wake()
     done = fleet.converge(fleet.node("fruit-1", B, stop_timeout=60))
     assert done["failures"] == [] and done["restarted"] == ["fruit-1"]
     assert fleet.count("ended") == 1
@@ -91,10 +94,11 @@ def test_a_stopping_node_is_asked_only_once(fleet: Fleet) -> None:
     """A second TERM would cancel running tasks where REMAP_SIGTERM is set."""
     fleet.converge(fleet.node("fruit-1", A))
     pid = fleet.pid("fruit-1")
-    fleet.nap(5)
+    fleet.nap(600)
     for _ in range(3):
         fleet.converge(fleet.node("fruit-1", B, stop_timeout=0))
-    until(lambda: processes.read(pid) is None)
+    fleet.wake()
+    until(lambda: processes.read(pid) is None, "the process has ended")
     assert fleet.log("fruit-1").count("Warm shutdown (MainProcess)") <= 1
     assert fleet.count("ended") == 1
 
@@ -153,7 +157,7 @@ def test_a_duplicate_is_stopped(fleet: Fleet) -> None:
     subprocess.run(
         [f"{fleet.root}/opt/bin/celery-multi", "start", "fruit-1"], check=True, capture_output=True
     )
-    until(lambda: fleet.pid("fruit-1"))
+    until(lambda: fleet.pid("fruit-1"), "it has written its pidfile")
     done = fleet.converge(one)
     assert done["failures"] == [] and done["restarted"] == ["fruit-1"]
     assert len(_mains(fleet)) == 1
@@ -164,15 +168,16 @@ def test_a_worker_of_an_older_layout_is_replaced(fleet: Fleet) -> None:
     command = [f"{os.path.dirname(sys.executable)}/celery", "-A", "orchard", "worker", "--concurrency=1"]
     command += ["-n", "fruit-1@host", f"--pidfile={fleet.root}/run/fruit-1.pid"]
     environment = {"CELERY_BROKER_URL": fleet.url, "PATH": os.environ["PATH"]}
-    old = subprocess.Popen(command, cwd=fleet.root / "app", env=environment, stderr=subprocess.DEVNULL)
+    log = fleet.root / "log/by-hand"
+    with log.open("wb") as output:
+        old = subprocess.Popen(command, cwd=fleet.root / "app", env=environment, stderr=output)
     reaper = threading.Thread(target=old.wait)
     reaper.start()
-    until(lambda: fleet.pid("fruit-1"))
-    time.sleep(1)
+    until(lambda: " ready." in log.read_text(), "it is ready")
     done = fleet.converge(fleet.node("fruit-1", A))
     assert done["failures"] == [] and done["restarted"] == ["fruit-1"]
     assert "no fingerprint" in done["reasons"]["fruit-1"]
-    reaper.join(10)
+    reaper.join(60)
     assert old.returncode == 0
 
 
@@ -197,12 +202,11 @@ def test_without_the_wrapper_nothing_is_stopped(fleet: Fleet) -> None:
 def test_a_broken_application_is_reported_with_its_traceback(fleet: Fleet) -> None:
     one = fleet.node("fruit-1", A)
     (fleet.root / "app/orchard.py").write_text("import nowhere_to_be_found\n")
-    began = time.monotonic()
-    done = fleet.converge(one)
+    done = fleet.converge(replace(one, start_timeout=600))
     (failure,) = done["failures"]
     assert "fruit-1@host is not ready" in failure
     assert "nowhere_to_be_found" in failure
-    assert time.monotonic() - began < 30, "a dead process is not waited for"
+    assert "600 s" not in failure, "a dead process is not waited for"
     assert done["started"] == []
 
 
@@ -226,7 +230,7 @@ def test_a_node_that_is_never_ready_is_reported_after_its_time(fleet: Fleet) -> 
 
 def test_redis_down_is_named_as_the_reason(fleet: Fleet) -> None:
     fleet.environment(CELERY_BROKER_URL="redis://127.0.0.1:1/0")
-    (failure,) = fleet.converge(replace(fleet.node("fruit-1", A), start_timeout=8))["failures"]
+    (failure,) = fleet.converge(replace(fleet.node("fruit-1", A), start_timeout=20))["failures"]
     assert "records cannot be read" in failure or "127.0.0.1:1" in failure
 
 
@@ -243,7 +247,7 @@ def test_orphaned_children_of_a_killed_node_are_not_taken_for_it(fleet: Fleet) -
     fleet.nap(8)
     pid = fleet.pid("fruit-1")
     os.kill(pid, signal.SIGKILL)
-    until(lambda: processes.read(pid) is None)
+    until(lambda: processes.read(pid) is None, "the process has ended")
     (fleet.root / "run/fruit-1.pid").unlink()
     predicted = fleet.converge(one, check=True)
     assert predicted["started"] == ["fruit-1"]
@@ -263,7 +267,7 @@ def _mains(fleet: Fleet) -> list[processes.Process]:
 def _kill_all(fleet: Fleet) -> None:
     for pid in fleet.everyone():
         os.kill(pid, signal.SIGKILL)
-    until(lambda: not fleet.everyone())
+    until(lambda: not fleet.everyone(), "all of them have ended")
 
 
 @pytest.fixture(autouse=True)

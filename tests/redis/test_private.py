@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
-import time
 from pathlib import Path
 from typing import Any
 
-from .conftest import Server, alive, free_port
+from tests.support.redis import free_port
+from tests.support.waiting import alive, until
+
+from .conftest import Server
 
 
 def mode(path: Path) -> int:
@@ -104,12 +107,21 @@ def test_moves_to_another_port(each: Server) -> None:
     each.unchanged()
 
 
+def appended(server: Server) -> str:
+    """What is in the append-only files. The server renames them when it likes."""
+    found = []
+    for path in server.data.rglob("*.aof"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(path.read_text(errors="replace"))
+    return "".join(found)
+
+
 def test_data_survives_a_crash_and_the_next_run_starts_it_again(each: Server) -> None:
     each.changed()
     each.call("SET", "job", "queued")
     each.call("BGREWRITEAOF")
     each.call("SET", "other", "queued too")
-    time.sleep(1.5)  # the append-only file is synced once a second
+    until(lambda: "queued too" in appended(each), "the server has written it down")
     each.kill()
     result = each.changed()
     assert result["started"] and not result["restarted"]

