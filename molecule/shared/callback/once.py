@@ -17,14 +17,12 @@ from ansible.release import __version__
 DOCUMENTATION = """
 name: once
 type: aggregate
-short_description: Does once what Ansible does again and again
-description:
-  - For each run Ansible packs every module with what it imports into an archive. Leads the folder of these archives to
-    C(.cache/molecule/modules). Its name is a digest of everything that they are made from, so a change in the checkout
-    or of Ansible is a new folder.
-  - The processes that work for a task compile the plugins of a collection when they need them, each for itself.
-    Imports them before, where all processes come from.
-  - A deploy of three hosts that has nothing to do takes a quarter less of the controller's processor by it.
+short_description:
+  - For each run Ansible packs every module with what it imports into an archive. Leads the folder of these
+    archives to C(.cache/molecule/modules). Its name is a digest of everything that they are made from, so a
+    change in the checkout or of Ansible is a new folder.
+  - The processes that work for a task compile the plugins of a collection when they need them, each for
+    itself. Imports them before, where all processes come from.
 """
 
 ROOT = Path(__file__).resolve().parents[3]
