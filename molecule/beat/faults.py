@@ -25,7 +25,7 @@ from celeryops.books import Books
 
 from benchmarks.beat.consumer import Consumer
 from benchmarks.beat.counting import by_slot, out_of_order
-from benchmarks.beat.servers import until
+from tests.support.waiting import until
 
 LINGER = 2.0  # s that a holder which comes back may do harm
 SLACK = 60.0  # s, for a machine that is busy
@@ -95,7 +95,7 @@ def killed(fleet: Fleet, lease: dict[str, Any]) -> None:
     fleet.taken_over(lease)
     took = time.monotonic() - begun
     if took >= fleet.lease - 2:
-        raise TimeoutError(f"a killed beat's lease was not given back: another took it after {took:.1f} s")
+        raise AssertionError(f"a killed beat's lease was not given back: another took it after {took:.1f} s")
 
 
 def stopped(fleet: Fleet, lease: dict[str, Any]) -> None:
@@ -141,7 +141,9 @@ def moved(fleet: Fleet, lease: dict[str, Any]) -> None:
         )
         now = fleet.seen()["lease"]
         if not now or now["host"] != target or now["epoch"] <= lease["epoch"]:
-            raise TimeoutError(f"beat was moved to {target}, the lease is {now}:\n{done.stdout}{done.stderr}")
+            raise AssertionError(
+                f"beat was moved to {target}, the lease is {now}:\n{done.stdout}{done.stderr}"
+            )
     finally:
         containers.mend("ssh", fleet.hosts[lease["host"]])
         place(fleet.books(), ANYWHERE, "")
@@ -167,7 +169,7 @@ def main() -> None:
                     "seconds": round(time.monotonic() - begun, 1),
                 }
             )
-    except TimeoutError as error:
+    except AssertionError as error:
         sys.exit(f"after {report}: {error}\nNow: {json.dumps(fleet.seen(), indent=1)}")
     finally:
         fleet.consumer.end()
