@@ -52,6 +52,11 @@ def hesitate(**_):
         time.sleep(0.1)
 
 
+@signals.worker_shutting_down.connect
+def count(**_):
+    books.incr("asked")
+
+
 @app.task
 def nap(seconds):
     books.incr("began")
