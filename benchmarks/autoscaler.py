@@ -195,7 +195,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         fleet = Fleet(Path(folder))
         try:
-            figures = measure(fleet, options)
+            figures, versions = measure(fleet, options), fleet.versions()
         finally:
             fleet.stop()
     rounded = {
@@ -204,7 +204,7 @@ def main() -> None:
     show(rounded)
     machine = {"python": platform.python_version(), "system": platform.platform(), "cpus": os.cpu_count()}
     RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps({**rounded, "machine": {**machine, **fleet.versions()}}, indent=2) + "\n")
+    RESULT.write_text(json.dumps({**rounded, "machine": {**machine, **versions}}, indent=2) + "\n")
     print(f"written to {RESULT.relative_to(ROOT)}")
 
 
