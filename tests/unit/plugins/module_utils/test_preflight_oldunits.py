@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from ansible_collections.celeryops.fleet.plugins.module_utils.preflight import oldunits
 from ansible_collections.celeryops.fleet.plugins.module_utils.preflight.oldunits import Unit
+from ansible_collections.celeryops.fleet.plugins.module_utils.preflight.rules import Deployment
 
+OURS = Deployment("shop", "/run/celery/shop", "shop.celery:app", "store")
 DOCUMENTED = """
 [Service]
 Type=simple
@@ -26,9 +28,7 @@ CELERYBEAT_PID_FILE="/run/celery/beat.pid"
 
 
 def found(text: str, name: str = "celerybeat.service", **environments: str) -> list[str]:
-    return [
-        str(one) for one in oldunits.problems([Unit(name, text, environments)], "shop", "shop.celery:app")
-    ]
+    return [str(one) for one in oldunits.problems([Unit(name, text, environments)], OURS)]
 
 
 def test_the_unit_of_celerys_documentation() -> None:
@@ -69,6 +69,8 @@ def test_what_is_no_second_beat(line: str) -> None:
 def test_the_fleets_own_units_are_none() -> None:
     text = "[Service]\nExecStart=/opt/celery/shop/current/venv/bin/celery -A shop.celery:app beat\n"
     assert found(text, "celery-shop-beat.service") == []
+    assert found(text, "celery-store-beat.service") == []
+    assert found(f"{text}Environment=CELERYOPS_UNIT=abc\n", "celery-green-beat.service") == []
     assert len(found(text, "celery-beat.service")) == 1
 
 
@@ -81,4 +83,4 @@ def test_only_what_something_wants_is_read(tmp_path: Path) -> None:
     (wants / "celerybeat.service").symlink_to(tmp_path / "celerybeat.service")
     (unit,) = oldunits.read(str(tmp_path))
     assert unit.name == "celerybeat.service"
-    assert len(oldunits.problems([unit], "shop", "shop.celery:app")) == 1
+    assert len(oldunits.problems([unit], OURS)) == 1
