@@ -200,7 +200,7 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.processes im
     require_proc,
 )
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.records import RecordsError
-from ansible_collections.celeryops.fleet.plugins.module_utils.preflight import rules, surroundings
+from ansible_collections.celeryops.fleet.plugins.module_utils.preflight import oldunits, rules, surroundings
 
 LOOK_SECONDS = 0.3
 
@@ -341,7 +341,8 @@ class Task:
         """Beats for this application on this host that are none of the fleet's."""
         require_proc()
         ours = rules.Deployment(self.params["fleet"], self.params["run_dir"] or "", self.params["app"])
-        return [str(one) for one in rules.scheduler_problems(surroundings.processes_here(), ours)]
+        found = rules.scheduler_problems(surroundings.processes_here(), ours)
+        return [str(one) for one in [*found, *oldunits.problems(oldunits.read(), ours)]]
 
     def _look_or_warn(self) -> None:
         try:

@@ -33,8 +33,9 @@ options:
     description:
       - The application as C(celery -A) is given it, for example V(shop.celery:app).
       - Beats for it that run outside the fleet are refused, and so are workers of the fleet or of the
-        application that run a beat of their own (C(-B)). Processes in containers and in other deployments
-        are left alone.
+        application that run a beat of their own (C(-B)).
+      - So are units of older set-ups that would start such a beat with the next boot.
+      - Processes in containers and in other deployments are left alone.
       - Without it only the fleet's own workers are looked at.
     type: str
     default: ""
@@ -246,8 +247,8 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.processes im
     ProcessError,
     require_proc,
 )
+from ansible_collections.celeryops.fleet.plugins.module_utils.preflight import oldunits, surroundings
 from ansible_collections.celeryops.fleet.plugins.module_utils.preflight import rules as preflight
-from ansible_collections.celeryops.fleet.plugins.module_utils.preflight import surroundings
 from ansible_collections.celeryops.fleet.plugins.module_utils.preflight.rules import (
     Deployment,
     Interpreter,
@@ -368,6 +369,7 @@ class Preflight:
     def processes(self) -> None:
         everything = surroundings.processes_here()
         self.problems += preflight.scheduler_problems(everything, self.ours)
+        self.problems += oldunits.problems(oldunits.read(), self.ours)
         wanted = [
             Port(
                 one["port"],

@@ -79,9 +79,14 @@ CASES = {
             "above 7200",
         ],
     ),
-    "two beats": (
-        {"celery_beat_host": ["localhost", "other"]},
-        ["celery_beat_host", "exactly one host", "twice"],
+    "beat on one host as it was, on none, and with a lease that is too short": (
+        {"celery_beat_host": "localhost", "celery_beat_pinned": "attic", "celery_beat_lease": "100ms"},
+        [
+            'celery_beat_host = "localhost" is no variable any more',
+            "celery_beat_pinned: localhost",
+            'celery_beat_pinned = "attic" is no candidate, which are localhost',
+            'celery_beat_lease = "100ms" is below 1 s',
+        ],
     ),
     "secret that is not defined": (
         {"celery_secrets": {"SHOP_SECRET_KEY": "{{ vault_shop_secret_key }}"}},
@@ -130,7 +135,6 @@ def inventory_of(folder: Path, hosts: dict[str, dict[str, Any]], **more: Any) ->
         "celery_app_source": {"type": "path", "path": str(ROOT / "examples/shop")},
         "celery_broker_url": "redis://127.0.0.1:1/0",
         "celery_worker_pools": [{"name": "default", "queues": ["celery"]}],
-        "celery_beat_host": next(iter(hosts)),
     }
     groups = {name: {"hosts": dict.fromkeys(hosts)} for name in ("celery_workers", "celery_beat")}
     everything = {

@@ -110,7 +110,6 @@ class Fleet:
                     "environment": {"PICKER_KEY": "{{ vault_picker_key }}"},
                 }
             ],
-            "celery_beat_host": "orchard1",
             "redis_bind": "127.0.0.1",
             "redis_port": port,
             "redis_binary": program(),

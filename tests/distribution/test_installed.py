@@ -47,7 +47,6 @@ def inventory(folder: Path) -> dict[str, object]:
         "celery_app": "clock",
         "celery_app_source": {"type": "path", "path": str(folder / "clock")},
         "celery_worker_pools": [{"name": "default", "queues": ["celery"], "concurrency": 1}],
-        "celery_beat_host": HOST,
         "redis_bind": "127.0.0.1",
         "redis_port": port,
         "celery_broker_url": f"redis://:{{{{ {PASSWORD} }}}}@127.0.0.1:{port}/0",

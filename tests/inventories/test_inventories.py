@@ -152,7 +152,7 @@ def test_the_hosts_are_as_documented() -> None:
     assert len(workers) >= 3
     assert not set(workers) & set(members("production", "redis"))
     assert len(beats) == 2
-    assert variables("production")["celery_beat_host"] in beats
+    assert variables("production")["celery_beat_preferred"] in beats
     assert members("production", "celery_flower")
     placed = [pool["hosts"] for pool in variables("production")["celery_worker_pools"] if "hosts" in pool]
     assert len(placed) >= 2
