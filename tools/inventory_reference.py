@@ -31,7 +31,7 @@ How to write an inventory is told in [Quick start](quick-start.md#your-own-appli
 | --- | --- |
 | `redis` | run Redis. Leave it empty when Redis is somebody else's, and give `celery_broker_url`. |
 | `celery_workers` | run the worker pools. |
-| `celery_beat` | may run beat. Exactly one does: `celery_beat_host`. |
+| `celery_beat` | run beat. One of them has the lease and sends, the others stand by. |
 | `celery_flower` | run Flower. |
 
 Sizes and durations are text with a unit: `400MB`, `1.5GiB`, `30m`, `1h30m`. A variable marked *secret* is
