@@ -35,19 +35,26 @@ def by_slot(pushes: Iterable[Push]) -> Count:
 
 
 def by_time(pushes: Iterable[Push]) -> Count:
-    """No slot is named: what comes sooner than half a period after the last was there twice, at the least."""
+    """No slot is named, so gaps tell, to the favour of who sent them.
+
+    What comes sooner than half a period after the last was there twice, and slots that drift are not missed.
+    """
     times: dict[str, list[float]] = defaultdict(list)
     for push in pushes:
         times[push.entry].append(push.at)
-    total = duplicates = missed = 0
-    for entry, seen in times.items():
-        total += len(seen)
-        twice = sum(later - sooner < PERIOD / 2 for sooner, later in itertools.pairwise(seen))
-        duplicates += twice
-        if entry != "crontab":
-            due = round((seen[-1] - seen[0]) / PERIOD) + 1
-            missed += max(0, due - (len(seen) - twice))
-    return Count(total, duplicates, missed)
+    gaps = {
+        entry: [later - sooner for sooner, later in itertools.pairwise(seen)] for entry, seen in times.items()
+    }
+    return Count(
+        pushes=sum(map(len, times.values())),
+        duplicates=sum(gap < PERIOD / 2 for some in gaps.values() for gap in some),
+        missed=sum(
+            max(0, round(gap / PERIOD) - 1)
+            for entry, some in gaps.items()
+            if entry != "crontab"
+            for gap in some
+        ),
+    )
 
 
 def out_of_order(pushes: Iterable[Push]) -> int:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from redis import RedisError
+
 from benchmarks.beat import faults
 from benchmarks.beat.arena import Arena
 from benchmarks.beat.candidates import Lease, RedBeat
@@ -145,15 +147,17 @@ def run(scenario: Scenario, rounds: int, keep: Path | None = None) -> Outcome:
         folder = (keep or Path(temporary)) / scenario.name
         folder.mkdir(parents=True)
         system = scenario.system(scenario.ttl)
+        arena = Arena(folder, system, scenario.servers(folder), scenario.skews)
         took: list[float] = []
         trouble = ""
-        with Arena(folder, system, scenario.servers(folder), scenario.skews) as arena:
-            try:
+        try:
+            with arena:
                 for _ in range(rounds):
                     took.append(scenario.strike(arena))
                     arena.calm()
-            except (AssertionError, RuntimeError) as error:
-                trouble = f"{type(error).__name__}: {error}"
+        except (AssertionError, RuntimeError, OSError, RedisError) as error:
+            # The other scenarios go on; what was counted so far counts.
+            trouble = f"{type(error).__name__}: {error}"
         count = by_slot(arena.pushes) if isinstance(system, Lease) else by_time(arena.pushes)
         return Outcome(
             scenario=scenario,
