@@ -17,7 +17,8 @@ from ansible.release import __version__
 DOCUMENTATION = """
 name: once
 type: aggregate
-short_description:
+short_description: Does once what Ansible does again and again
+description:
   - For each run Ansible packs every module with what it imports into an archive. Leads the folder of these
     archives to C(.cache/molecule/modules). Its name is a digest of everything that they are made from, so a
     change in the checkout or of Ansible is a new folder.
