@@ -20,7 +20,7 @@ ALL = ("w1", "w2", "w3")
 SCHEDULE = """
 app.conf.beat_schedule = {
     "tally": {
-        "task": "orchard.add",
+        "task": "harvest.add",
         "schedule": 1.0,
         "args": (1, 2),
         "options": {"queue": "tally", "expires": 3600},
@@ -34,7 +34,7 @@ class Fleet:
 
     def __init__(self, hosts: Hosts) -> None:
         self.hosts = hosts
-        with (hosts.folder / "app/orchard.py").open("a") as application:
+        with (hosts.folder / "app/harvest.py").open("a") as application:
             application.write(SCHEDULE)
         self.redis = redis.Redis(port=hosts.port, password="common", decode_responses=True)
 
