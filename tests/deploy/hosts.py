@@ -22,10 +22,11 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 TIMEOUT = 1800  # seconds; a run takes half a minute, on a busy machine many times as long
 
+# Its name is nobody else's: a beat for the same application that runs on this machine would be refused.
 APPLICATION = """
 from celery import Celery
 
-app = Celery("orchard")
+app = Celery("harvest")
 
 
 @app.task
@@ -74,7 +75,7 @@ class Hosts:
         self.ssh.write_text(SSH.format(cut=self.cut))
         self.ssh.chmod(0o755)
         (folder / "app").mkdir()
-        (folder / "app/orchard.py").write_text(APPLICATION)
+        (folder / "app/harvest.py").write_text(APPLICATION)
 
     def inventory(
         self,
@@ -112,7 +113,7 @@ class Hosts:
                             "ansible_python_interpreter": sys.executable,
                             "celery_prefix": f"{self.folder}/{{{{ inventory_hostname }}}}",
                             "celery_app_name": fleet,
-                            "celery_app": "orchard:app",
+                            "celery_app": "harvest:app",
                             "celery_app_source": {
                                 "type": "existing",
                                 "prefix": sys.prefix,

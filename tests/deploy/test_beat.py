@@ -6,13 +6,12 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from celeryops.beat.ledger import Line, task_id
 
 from .hosts import Hosts
 
@@ -21,7 +20,7 @@ ALL = ("w1", "w2", "w3")
 SCHEDULE = """
 app.conf.beat_schedule = {
     "tally": {
-        "task": "orchard.add",
+        "task": "harvest.add",
         "schedule": 1.0,
         "args": (1, 2),
         "options": {"queue": "tally", "expires": 3600},
@@ -35,7 +34,7 @@ class Fleet:
 
     def __init__(self, hosts: Hosts) -> None:
         self.hosts = hosts
-        with (hosts.folder / "app/orchard.py").open("a") as application:
+        with (hosts.folder / "app/harvest.py").open("a") as application:
             application.write(SCHEDULE)
         self.redis = redis.Redis(port=hosts.port, password="common", decode_responses=True)
 
@@ -59,14 +58,12 @@ class Fleet:
         found = self.hosts.running("orchard")
         return {name.partition("@")[2]: min(pids) for name, pids in found.items() if name.startswith("beat@")}
 
-    def sent(self) -> tuple[list[str], list[str]]:
-        """The ids of the tasks that beat has sent, and those of as many seconds up to the last."""
-        both = self.redis.pipeline().lrange("tally", 0, -1).hget("celeryops:orchard:beat:entries", "tally")
-        messages, line = both.execute()
-        last = Line.read(line).slot
-        times = (last - timedelta(seconds=number) for number in range(len(messages)))
-        ids = [json.loads(text)["headers"]["id"] for text in messages]
-        return ids, [task_id("orchard", "tally", time) for time in times]
+    def sent(self) -> list[datetime]:
+        """The times for which beat has sent a task, the first one first."""
+        headers = [
+            json.loads(text)["headers"]["celeryops_beat"] for text in self.redis.lrange("tally", 0, -1)
+        ]
+        return [datetime.fromisoformat(one["slot"]) for one in reversed(headers)]
 
 
 @pytest.fixture
@@ -131,5 +128,5 @@ def test_beat_on_three_hosts(fleet: Fleet, subtests: pytest.Subtests) -> None:
         assert fleet.redis.get("celeryops:orchard:beat:place") is None
 
     with subtests.test("no time was sent twice, and none was left out"):
-        sent, times = fleet.sent()
-        assert sent == times
+        sent = fleet.sent()
+        assert sent == [sent[0] + timedelta(seconds=number) for number in range(len(sent))]
