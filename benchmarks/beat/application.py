@@ -4,8 +4,8 @@ BENCH_ENTRIES   how many entries beside the crontab
 BENCH_PERIOD    s between two slots of each
 BENCH_OVERDUE   s ago that they ran last, besides
 BENCH_LOCK      s, RedBeat's lock
-BENCH_STOP      a file: once it is there, the next publish waits just before its bytes are sent: for so many seconds
-                as the file says, or, if it is empty, the whole process stands still
+BENCH_STOP      a file: once it is there, the next publish waits just before its bytes are sent, for so many s
+                as the file says; if it is empty, the whole process stands still
 BENCH_STAMPS    a file that is to hold the times between publishes as JSON, in s, once there are BENCH_ENOUGH
 """
 
