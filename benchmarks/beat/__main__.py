@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.beat import cost, report
 from benchmarks.beat.scenarios import OURS, SHORT, THEIRS, Outcome, Scenario, run
 
-LANES = 2  # fleets side by side: they mostly wait
+LANES = 3  # fleets side by side: they mostly wait
 
 
 def run_all(plan: Sequence[tuple[Scenario, int]], lanes: int, keep: Path | None = None) -> list[Outcome]:

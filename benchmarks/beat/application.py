@@ -4,7 +4,8 @@ BENCH_ENTRIES   how many entries beside the crontab
 BENCH_PERIOD    s between two slots of each
 BENCH_OVERDUE   s ago that they ran last, besides
 BENCH_LOCK      s, RedBeat's lock
-BENCH_STOP      a file: once it is there, the next publish stops the process just before its bytes are sent
+BENCH_STOP      a file: once it is there, the next publish waits just before its bytes are sent, for so many s
+                as the file says; if it is empty, the whole process stands still
 BENCH_STAMPS    a file that is to hold the times between publishes as JSON, in s, once there are BENCH_ENOUGH
 """
 
@@ -46,8 +47,12 @@ if stop:
     def _send_or_stop(self: Any, command: Any, *args: Any, **kwargs: Any) -> Any:
         chunks = command if isinstance(command, (list, tuple)) else [command]
         if any(MARK in chunk for chunk in chunks if isinstance(chunk, bytes)) and os.path.exists(stop):
+            seconds = Path(stop).read_text()
             os.unlink(stop)
-            os.kill(os.getpid(), signal.SIGSTOP)
+            if seconds:
+                time.sleep(float(seconds))
+            else:
+                os.kill(os.getpid(), signal.SIGSTOP)
         return _send(self, command, *args, **kwargs)
 
     redis.connection.AbstractConnection.send_packed_command = _send_or_stop  # type: ignore[method-assign]

@@ -102,6 +102,13 @@ class Candidate:
         self._stop.touch()
         until(self.stopped, f"{self.host} stops before its next publish")
 
+    def hang(self, seconds: float) -> None:
+        """Have its main loop stand still when the next message is ready to be sent; its threads go on."""
+        fresh = self._stop.with_suffix(".new")
+        fresh.write_text(str(seconds))
+        fresh.rename(self._stop)
+        until(lambda: not self._stop.exists(), f"{self.host} hangs before its next publish")
+
     def stopped(self) -> bool:
         return Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
 

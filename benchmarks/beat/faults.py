@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from celeryops.beat.tools import ANYWHERE, PINNED, place
+from celeryops.beat.tools import ANYWHERE, PINNED, PREFERRED, place
 from celeryops.books import Books
 
 from benchmarks.beat.application import PREFIX
@@ -18,6 +18,7 @@ from tests.support.waiting import until
 
 FREEZE = 5.0  # s
 CUT = 4.0  # s
+HANG = 25.0  # s; longer than a holder may stand still that has a short lease
 LINGER = 2.0  # s that a holder which comes back may do harm
 
 
@@ -60,6 +61,16 @@ def stop_before_the_write(arena: Arena) -> float:
     return _come_back(arena, holder, time.monotonic())
 
 
+def hang(arena: Arena) -> float:
+    """The main loop stands still while the thread that renews the lease is well."""
+    holder = arena.holder()
+    at = time.monotonic()
+    holder.hang(HANG)
+    took = arena.first_push(at, holder.pid).at - at
+    time.sleep(max(0.0, HANG - took) + LINGER)
+    return took
+
+
 def _come_back(arena: Arena, holder: Candidate, at: float) -> float:
     took = arena.first_push(at, holder.pid).at - at
     time.sleep(1)
@@ -81,6 +92,21 @@ def move(arena: Arena) -> float:
     if push.pid != target.pid:
         raise RuntimeError(f"beat was pinned to {target.host}, and another host has sent {push}")
     return push.at - at
+
+
+def kill_the_preferred(arena: Arena) -> float:
+    """Another one takes over, and gives the lease back to the preferred host once that is there again."""
+    holder = arena.holder()
+    with arena.servers.client() as client:
+        books = Books(client, PREFIX, FLEET)
+        place(books, PREFERRED, holder.host)
+        at = time.monotonic()
+        holder.kill()
+        took = arena.first_push(at, holder.pid).at - at
+        holder.start()
+        until(lambda: arena.pushes[-1].pid == holder.pid, f"{holder.host} sends again, which is preferred")
+        place(books, ANYWHERE, "")
+    return took
 
 
 def freeze(arena: Arena) -> float:

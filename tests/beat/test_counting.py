@@ -51,7 +51,8 @@ def test_an_older_epoch_after_a_newer_one_is_out_of_order() -> None:
 
 
 def test_takeovers() -> None:
-    assert takeovers([push(1), push(2), push(3, pid=2, epoch=2), push(4, pid=2, epoch=3)]) == 2
+    assert takeovers([push(1), push(2), push(3, pid=2, epoch=2), push(4, pid=2, epoch=3), push(5)]) == 2
+    assert takeovers([]) == 0
 
 
 def test_p99_of_few_is_the_largest() -> None:
