@@ -245,8 +245,10 @@ class Task:
         self.report, self.records = self.beat.show(), self.beat.records()
 
     def read(self) -> None:
-        if self.beat.is_installed:
+        if self.beat.is_installed and self.module.check_mode:
             self._look_or_warn()
+        elif self.beat.is_installed:
+            self.look()
         self.module.exit_json(changed=False, problems=self.problems(), **self.facts())
 
     def present(self) -> None:

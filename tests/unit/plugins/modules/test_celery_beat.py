@@ -154,7 +154,8 @@ def test_without_a_release_there_is_nothing_to_look_after(tmp_path: Path) -> Non
 def test_without_redis(tmp_path: Path) -> None:
     fleet = Fleet(tmp_path)
     fleet.is_now(broken=True)
-    result = fleet.beat()
-    assert result["failed"] and "Error 111 connecting to redis1:6379" in result["msg"]
+    for state in ("present", "read"):
+        result = fleet.beat(state=state)
+        assert result["failed"] and "Error 111 connecting to redis1:6379" in result["msg"]
     assert not fleet.beat(state="absent", hosts=["w1"]).get("failed")
     assert not fleet.beat(_ansible_check_mode=True).get("failed")
