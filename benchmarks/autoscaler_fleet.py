@@ -15,17 +15,18 @@ from typing import Any
 import billiard
 import celery
 import kombu
-import redis
 from celeryops.autoscale import children, memory
 from celeryops.settings import choose, merge, version_tuple
 
-from tests.runtime.conftest import RUNTIME, Server, until
+from tests.support.redis import RedisServer
+from tests.support.waiting import until
 
 __all__ = ["MB", "STOCK", "Fleet", "Worker", "until"]
 
 MB = 1000**2
 STOCK = True
 NODE = "bench-1@bench"
+RUNTIME = Path(__file__).resolve().parents[1] / "runtime"
 #: A task is its own reply: results and events would be measured instead of the pool.
 PLAIN = {"task_ignore_result": True, "worker_send_task_events": False, "task_send_sent_event": False}
 QUIET = 5.0  # s until a worker is given up
@@ -36,8 +37,7 @@ class Fleet:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.server = Server(folder)
-        self.server.start()
+        self.server = RedisServer(folder, "--appendonly", "yes").start()
         self.workers: list[Worker] = []
         self._numbers = itertools.count()
 
@@ -98,7 +98,7 @@ class Fleet:
             "celery": celery.__version__,
             "kombu": kombu.__version__,
             "billiard": billiard.__version__,
-            "redis": redis.Redis(port=self.server.port).info("server")["redis_version"],
+            "redis": self.server.client().info("server")["redis_version"],
         }
 
     def stop(self) -> None:
@@ -112,15 +112,15 @@ class Worker:
 
     def __init__(
         self,
-        server: Server,
+        server: RedisServer,
         database: int,
         words: list[str],
         environment: dict[str, str],
         prefix: list[str],
         log: Path,
     ) -> None:
-        url = f"redis://127.0.0.1:{server.port}/{database}"
-        self.books = redis.Redis(port=server.port, db=database)
+        url = server.at(database)
+        self.books = server.client(database)
         self.books.flushdb()
         self.app = celery.Celery(broker=url, set_as_current=False)
         self.log = log
