@@ -28,7 +28,8 @@ def limited(size: int) -> Iterator[list[str] | None]:
     finally:
         # Its last process may be gone a moment after it was waited for.
         subprocess.run(
-            ["sh", "-c", f"for i in 1 2 3 4 5; do rmdir {folder} 2>/dev/null && break; sleep 1; done"], check=False
+            ["sh", "-c", f"for i in 1 2 3 4 5; do rmdir {folder} 2>/dev/null && break; sleep 1; done"],
+            check=False,
         )
 
 

@@ -119,11 +119,18 @@ class Arena:
         time.sleep(1)
 
     def _all_ready(self, client: redis.Redis) -> bool:
+        self._revive_crashed()
         for host in self.hosts:
             if not host.alive():
-                self.crashes += host.crashed()
                 host.start()
         return self.system.ready(self.hosts, client)
+
+    def _revive_crashed(self) -> None:
+        """As a supervisor does it; whom the benchmark itself has ended comes back when it says so."""
+        for host in self.hosts:
+            if host.crashed():
+                self.crashes += 1
+                host.start()
 
     def holder(self) -> Candidate:
         last = self.pushes[-1].pid
@@ -136,6 +143,7 @@ class Arena:
             begin -= 1
 
         def found() -> Push | None:
+            self._revive_crashed()
             late = self.pushes[max(begin, 0) :]
             return next((push for push in late if push.at > after and push.pid != other_than), None)
 

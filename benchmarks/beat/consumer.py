@@ -63,11 +63,24 @@ class Consumer(threading.Thread):
         while not self._ended:
             try:
                 with self._connect() as client:
-                    for message in reversed(client.lrange(self._seen, 0, -1)):
-                        self._take(message)
+                    self._sweep(client)
                     self._follow(client)
             except (redis.RedisError, OSError):
                 time.sleep(0.1)
+
+    def _sweep(self, client: redis.Redis) -> None:
+        """Take what was moved, and whose answer was lost, to where it belongs between the others."""
+        places = {push.tag: place for place, push in enumerate(self.pushes, 1)}
+        place = 0
+        late = []
+        for message in reversed(client.lrange(self._seen, 0, -1)):
+            push = read(message, time.monotonic())
+            place = places.get(push.tag, place)
+            if push.tag not in places:
+                late.append((place, push))
+        for place, push in reversed(late):
+            self._tags.add(push.tag)
+            self.pushes.insert(place, push)
 
     def _follow(self, client: redis.Redis) -> None:
         while not self._ended:
@@ -83,5 +96,8 @@ class Consumer(threading.Thread):
 
     def end(self) -> None:
         self._ended = True
-        if self.ident is not None:
-            self.join(5)
+        if self.ident is None:
+            return
+        self.join(5)
+        with self._connect() as client:
+            self._sweep(client)

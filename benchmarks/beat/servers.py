@@ -46,8 +46,9 @@ class Server:
             )
         until(self.answers, f"the server on port {self.port} answers")
 
-    def client(self, **options: Any) -> redis.Redis:
-        return redis.Redis(port=self.port, **options)
+    def client(self, socket_timeout: float | None = None) -> redis.Redis:
+        """By default it waits as long as it takes: a server may be frozen."""
+        return redis.Redis(port=self.port, socket_timeout=socket_timeout)
 
     def answers(self) -> bool:
         try:
@@ -114,7 +115,7 @@ class Pair:
         until(lambda: self._seen("num-slaves") == 1, "Sentinel knows the replica")
 
     def _seen(self, name: str) -> Any:
-        with self._sentinel.client(decode_responses=True) as client:
+        with self._sentinel.client() as client:
             state: dict[str, Any] = client.sentinel_master(MASTER)
             return state[name]
 

@@ -42,7 +42,7 @@ class Fleet:
         self.playbook: list[str] = request["playbook"]
         self._url: str = request["url"]
         self._fleet: str = request["fleet"]
-        self.consumer = Consumer(lambda: redis.Redis.from_url(self._url), "count")
+        self.consumer = Consumer(lambda: redis.Redis.from_url(self._url, socket_timeout=None), "count")
         self.consumer.start()
 
     def books(self) -> Books:
