@@ -48,7 +48,7 @@ def test_holds_nothing_that_git_ignores(root: Path, home: Path) -> None:
     assert done.stdout.split() == [], done.stderr
 
 
-@pytest.mark.parametrize("playbook", ["deploy", "status", "teardown"])
+@pytest.mark.parametrize("playbook", ["beat", "deploy", "scale", "status", "teardown"])
 def test_installed_playbook_passes_the_syntax_check(playbook: str, installed: Path, home: Path) -> None:
     command = [
         "ansible-playbook",
