@@ -87,6 +87,33 @@ def touch():
     pass
 """
 
+INTERRUPTED = """
+import os
+import signal
+import time
+
+from celery import Celery, Task
+
+
+class Interrupted(Task):
+    def apply_async(self, *args, **options):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        except SystemExit:
+            raise ValueError("I/O operation on closed file") from None
+
+
+app = Celery("orchard", task_cls=Interrupted)
+app.conf.update(task_default_queue="oak", broker_transport_options={"global_keyprefix": "grove:"},
+                beat_schedule={"often": {"task": "orchard.touch", "schedule": 1.0}})
+
+
+@app.task(name="orchard.touch")
+def touch():
+    pass
+"""
+
 OWN_TICK = """
 from celery import Celery
 from celery.beat import Scheduler
@@ -272,6 +299,17 @@ def test_told_to_stop_it_hands_over_at_once(candidates: Candidates) -> None:
     candidates.until(lambda: candidates.holder() not in ("", first), "the bell was heard")
     assert time.monotonic() - began < 15
     assert not candidates.token(first).exists()
+
+
+def test_told_to_stop_in_the_midst_of_a_publish_it_stops(candidates: Candidates) -> None:
+    # What Celery's signal handler raises may become another error in what it has interrupted.
+    (candidates.grove.folder / "orchard.py").write_text(INTERRUPTED)
+    candidates.app = "orchard"
+    process = candidates.start("worker1")
+    assert process.wait(60) == 0
+    assert candidates.grove.log().count("sends from now on") == 1
+    assert candidates.show()["lease"] is None
+    assert candidates.show()["candidates"] == []
 
 
 def test_after_a_crash_the_unit_hands_back(candidates: Candidates) -> None:

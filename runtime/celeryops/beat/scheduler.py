@@ -51,6 +51,7 @@ class LeaseScheduler(beat.Scheduler):
         self._silent = False
         self._begun = False
         self._closed = False
+        self._in_tick = False
         self._woken = threading.Event()
         self._progress = Progress()
         longest = kwargs.get("max_interval") or app.conf.beat_max_loop_interval or self._kind.max_interval
@@ -94,11 +95,19 @@ class LeaseScheduler(beat.Scheduler):
             self._begun = True
             self._renewer.start()
             self._bell.start()
-        self._progress()
-        pause = self._work() if self._holder else self._stand_by()
-        if pause > 0:
-            self._woken.wait(min(pause, self._options.poll))
-            self._woken.clear()
+        self._in_tick = True
+        try:
+            if self._closed:
+                # The SystemExit by which Celery's signal handler ends beat may have become another error on
+                # its way up through what it has interrupted.
+                raise SystemExit
+            self._progress()
+            pause = self._work() if self._holder else self._stand_by()
+            if pause > 0:
+                self._woken.wait(min(pause, self._options.poll))
+                self._woken.clear()
+        finally:
+            self._in_tick = False
         return 0.0
 
     def should_sync(self) -> bool:
@@ -106,18 +115,19 @@ class LeaseScheduler(beat.Scheduler):
 
     def close(self) -> None:
         """Give the lease back. A signal handler calls it, in the midst of whatever, and Celery at the end."""
-        if self._closed:
-            return
-        self._closed = True
-        self._state = STOPPING
-        self._renewer.end()
-        self._bell.end()
-        try:
-            self._lease.release(gone=True)
-        except Exception as exc:
-            logger.warning("beat: the lease could not be given back, it runs out by itself: %s", exc)
-        self._close_holder()
-        self._lease.disconnect()
+        if not self._closed:
+            self._closed = True
+            self._state = STOPPING
+            self._renewer.end()
+            self._bell.end()
+            try:
+                self._lease.release(gone=True)
+            except Exception as exc:
+                logger.warning("beat: the lease could not be given back, it runs out by itself: %s", exc)
+        if not self._in_tick:
+            # A connection that is taken from under a tick fails in ways that hide why.
+            self._close_holder()
+            self._lease.disconnect()
 
     def _stand_by(self) -> float:
         self._lease.fit = clock() >= self._unfit_until
