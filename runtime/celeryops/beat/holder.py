@@ -232,6 +232,9 @@ class Holder:
                     "beat: %s was sent to an exchange with no queue bound for it: nobody gets it", name
                 )
             return
+        if self._lease.held is None:
+            # Told to stop in the midst of it, which may be why it failed: the slot is not to be left out.
+            raise LeaseLostError
         if failure is not None and _is_temporary(failure):
             raise UnreachableError(str(failure)) from failure
         if failure is not None:
