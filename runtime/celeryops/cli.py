@@ -2,83 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from celeryops.beat import commands as beat
+from celeryops.clitools import (
+    answer,
+    app_option,
+    as_json,
+    bare_app,
+    find_app,
+    fleet_option,
+    open_books,
+    speaks_plainly,
+)
 from celeryops.identity import Identity
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
-fleet_option = click.option(
-    "--fleet",
-    "fleet_name",
-    default=lambda: Identity.from_env().fleet,
-    help="Name of the fleet. Default: CELERYOPS_FLEET.",
-)
-app_option = click.option(
-    "-A", "--app", "app_path", default="", help="Import this application for its settings."
-)
-
-
-def speaks_plainly(function: F) -> F:
-    """Turn an unreachable or refusing Redis into one line instead of a traceback."""
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        # Celery loads this module for every command of its own: what is slow to import waits for its use.
-        from kombu.exceptions import OperationalError
-        from redis import RedisError
-
-        from celeryops.redisclient import NotRedisError
-
-        try:
-            return function(*args, **kwargs)
-        except NotRedisError as exc:
-            raise click.ClickException(str(exc)) from exc
-        except (RedisError, OperationalError, OSError) as exc:
-            raise click.ClickException(
-                f"Redis does not answer as it should: {exc}. Is it running, and does the broker URL "
-                "name its address, password and database?"
-            ) from exc
-
-    return wrapper  # type: ignore[return-value]
-
-
-def answer(document: dict[str, Any]) -> None:
-    click.echo(json.dumps(document, indent=2, sort_keys=True))
-
-
-def bare_app() -> Any:
-    """An application that knows the broker and the inventory's settings, without the user's code."""
-    from celery import Celery
-
-    if not os.environ.get("CELERY_BROKER_URL"):
-        raise click.ClickException(
-            "CELERY_BROKER_URL is not set: load the environment file of the fleet, "
-            "or name the application with -A"
-        )
-    return Celery("celeryops", loader="celeryops.loader:FleetLoader", fixups=[], set_as_current=False)
-
-
-def find_app(path: str) -> Any:
-    from celery.app.utils import find_app as find
-
-    sys.path.insert(0, os.getcwd())
-    return find(path)
-
-
-def open_books(app: Any, fleet_name: str) -> Any:
-    from celeryops.books import Books
-
-    return Books.open(app, fleet_name)
 
 
 @speaks_plainly
@@ -108,17 +49,6 @@ def show_canary(app: Any, fleet_name: str, queues: tuple[str, ...], timeout: flo
     sys.exit(0 if report["ok"] else 1)
 
 
-@speaks_plainly
-def show_beat(app: Any, fleet_name: str, in_json: bool) -> None:
-    from celeryops.beat import tools
-
-    report = tools.show(open_books(app, fleet_name))
-    if in_json:
-        answer(report)
-    else:
-        click.echo(tools.render(report))
-
-
 def show_check(app: Any, in_json: bool) -> None:
     from celeryops.check import check
 
@@ -144,6 +74,9 @@ def show_check(app: Any, in_json: bool) -> None:
 @click.group()
 def fleet() -> None:
     """The fleet of this application."""
+
+
+fleet.add_command(beat.fleet_beat)
 
 
 @fleet.command("status")
@@ -225,21 +158,15 @@ def fleet_metrics(ctx: click.Context, fleet_name: str) -> None:
     click.echo(render(open_books(ctx.obj.app, fleet_name).read()), nl=False)
 
 
-@fleet.command("beat")
-@as_json
-@fleet_option
-@click.pass_context
-def fleet_beat(ctx: click.Context, as_json: bool, fleet_name: str) -> None:
-    """Show which host has beat's lease, and who stands by."""
-    show_beat(ctx.obj.app, fleet_name, as_json)
-
-
 # The group below is `python -m celeryops`, for tools: it imports the application only where it must.
 
 
 @click.group()
 def main() -> None:
     """Tools of the fleet's runtime."""
+
+
+main.add_command(beat.beat)
 
 
 @main.command("status")
@@ -359,76 +286,3 @@ def main_move() -> None:
         answer(move(json.load(sys.stdin)))
     except MoveError as exc:
         raise click.ClickException(str(exc)) from exc
-
-
-@main.group("beat")
-def main_beat() -> None:
-    """The lease of beat."""
-
-
-@main_beat.command("show")
-@as_json
-@fleet_option
-@app_option
-def beat_show(as_json: bool, fleet_name: str, app_path: str) -> None:
-    """Show which host has the lease, and who stands by."""
-    show_beat(find_app(app_path) if app_path else bare_app(), fleet_name, as_json)
-
-
-@main_beat.command("place")
-@click.option("--mode", type=click.Choice(["pinned", "preferred", "anywhere"]), required=True)
-@click.option("--host", default="", help="Inventory name of the host; none for anywhere.")
-@as_json
-@fleet_option
-@app_option
-@speaks_plainly
-def beat_place(mode: str, host: str, as_json: bool, fleet_name: str, app_path: str) -> None:
-    """Say where beat shall run; the one that runs hands over by itself."""
-    from celeryops.beat import tools
-
-    if bool(host) == (mode == tools.ANYWHERE):
-        raise click.UsageError("--host goes with pinned and preferred, and not with anywhere")
-    report = tools.place(open_books(find_app(app_path) if app_path else bare_app(), fleet_name), mode, host)
-    if as_json:
-        answer(report)
-    else:
-        click.echo(f"{report['before'] or 'anywhere'} -> {report['after'] or 'anywhere'}")
-
-
-@main_beat.command("forget")
-@click.option("--host", required=True, help="Inventory name of the host that has left.")
-@as_json
-@fleet_option
-@app_option
-@speaks_plainly
-def beat_forget(host: str, as_json: bool, fleet_name: str, app_path: str) -> None:
-    """Take a host that has left off the candidates; a lease that it holds ends."""
-    from celeryops.beat import tools
-
-    report = tools.forget(open_books(find_app(app_path) if app_path else bare_app(), fleet_name), host)
-    if as_json:
-        answer(report)
-    else:
-        click.echo("forgotten" if report["changed"] else "nothing was known of it")
-
-
-@main_beat.command("handback")
-@click.option("--token", "token_file", type=click.Path(path_type=Path), required=True)
-@fleet_option
-@app_option
-def beat_handback(token_file: Path, fleet_name: str, app_path: str) -> None:
-    """Give back the lease of a beat that crashed; ends well also when there is nothing to give back."""
-    if not token_file.exists():
-        return
-    from celeryops.beat import tools
-
-    try:
-        books = open_books(find_app(app_path) if app_path else bare_app(), fleet_name)
-        given = tools.hand_back(books, token_file)
-    except Exception as exc:
-        # The unit is stopping: this must not turn into a failure of its own.
-        click.echo(f"The lease could not be given back, it runs out by itself: {exc}", err=True)
-    else:
-        click.echo(
-            "The lease was given back." if given else "The lease was somebody else's already.", err=True
-        )
