@@ -60,7 +60,7 @@ CUT_OFF = Scenario(
 )
 OURS = [
     Scenario("sigkill", faults.kill, lease(), 40, ttl=10),
-    Scenario("handback", faults.kill_and_hand_back, lease(), 40, ttl=10),
+    Scenario("handback", faults.kill_and_hand_back, lease(), 100, ttl=10),
     Scenario("sigterm", faults.terminate, lease(), 30, ttl=10),
     Scenario("move", faults.move, lease(), 30, ttl=10),
     Scenario("preferred", faults.kill_the_preferred, lease(), 6),

@@ -58,3 +58,8 @@ def test_takeovers() -> None:
 def test_p99_of_few_is_the_largest() -> None:
     assert quantile([3.0, 1.0, 2.0], 0.99) == 3.0
     assert quantile([], 0.99) is None
+
+
+def test_of_a_hundred_one_is_above_p99() -> None:
+    values = [float(value) for value in range(100, 0, -1)]
+    assert (quantile(values, 0.5), quantile(values, 0.99), quantile(values, 1.0)) == (50.0, 99.0, 100.0)
