@@ -13,7 +13,7 @@ from celeryops.clitools import (
     answer,
     app_option,
     as_json,
-    bare_app,
+    chosen_app,
     find_app,
     fleet_option,
     open_books,
@@ -175,7 +175,7 @@ main.add_command(beat.beat)
 @app_option
 def main_status(as_json: bool, fleet_name: str, app_path: str) -> None:
     """Show every node and beat from the fleet's books."""
-    show_status(find_app(app_path) if app_path else bare_app(), fleet_name, as_json)
+    show_status(chosen_app(app_path), fleet_name, as_json)
 
 
 @main.command("metrics")
@@ -186,7 +186,7 @@ def main_metrics(fleet_name: str, app_path: str) -> None:
     """Print the fleet's books as Prometheus reads them."""
     from celeryops.metrics import render
 
-    app = find_app(app_path) if app_path else bare_app()
+    app = chosen_app(app_path)
     click.echo(render(open_books(app, fleet_name).read()), nl=False)
 
 
@@ -220,7 +220,7 @@ def main_broker(as_json: bool, app_path: str) -> None:
     from celeryops import broker
     from celeryops.redisclient import connect
 
-    client, _ = connect(find_app(app_path) if app_path else bare_app())
+    client, _ = connect(chosen_app(app_path))
     facts = broker.collect(client)
     problems = broker.judge(facts)
     failed = any(problem["severity"] == broker.ERROR for problem in problems)
@@ -251,7 +251,7 @@ def main_once(
 
     if not release:
         raise click.ClickException("no release: give --release or set CELERYOPS_RELEASE")
-    books = open_books(find_app(app_path) if app_path else bare_app(), fleet_name)
+    books = open_books(chosen_app(app_path), fleet_name)
     try:
         result = Once(books, name, release).run(lambda: execute(argv), timeout)
     except WaitedTooLongError as exc:

@@ -74,6 +74,11 @@ def find_app(path: str) -> Any:
     return find(path)
 
 
+def chosen_app(path: str) -> Any:
+    """The application of that path, or the one without the user's code where there is none."""
+    return find_app(path) if path else bare_app()
+
+
 def open_books(app: Any, fleet_name: str) -> Any:
     from celeryops.books import Books
 

@@ -38,9 +38,6 @@ class Agenda:
         del self._times[name]
         return name
 
-    def __len__(self) -> int:
-        return len(self._times)
-
 
 def seconds(value: Any, otherwise: float) -> float:
     """How long a schedule wants to be left alone; `otherwise` where it gives no number."""

@@ -11,8 +11,7 @@ from celeryops.clitools import (
     answer,
     app_option,
     as_json,
-    bare_app,
-    find_app,
+    chosen_app,
     fleet_option,
     open_books,
     speaks_plainly,
@@ -50,7 +49,7 @@ def beat() -> None:
 @app_option
 def beat_show(as_json: bool, fleet_name: str, app_path: str) -> None:
     """Show which host has the lease, and who stands by."""
-    show_beat(find_app(app_path) if app_path else bare_app(), fleet_name, as_json)
+    show_beat(chosen_app(app_path), fleet_name, as_json)
 
 
 @beat.command("place")
@@ -66,7 +65,7 @@ def beat_place(mode: str, host: str, as_json: bool, fleet_name: str, app_path: s
 
     if bool(host) == (mode == tools.ANYWHERE):
         raise click.UsageError("--host goes with pinned and preferred, and not with anywhere")
-    report = tools.place(open_books(find_app(app_path) if app_path else bare_app(), fleet_name), mode, host)
+    report = tools.place(open_books(chosen_app(app_path), fleet_name), mode, host)
     if as_json:
         answer(report)
     else:
@@ -83,7 +82,7 @@ def beat_forget(host: str, as_json: bool, fleet_name: str, app_path: str) -> Non
     """Take a host that has left off the candidates; a lease that it holds ends."""
     from celeryops.beat import tools
 
-    report = tools.forget(open_books(find_app(app_path) if app_path else bare_app(), fleet_name), host)
+    report = tools.forget(open_books(chosen_app(app_path), fleet_name), host)
     if as_json:
         answer(report)
     else:
@@ -101,7 +100,7 @@ def beat_handback(token_file: Path, fleet_name: str, app_path: str) -> None:
     from celeryops.beat import tools
 
     try:
-        books = open_books(find_app(app_path) if app_path else bare_app(), fleet_name)
+        books = open_books(chosen_app(app_path), fleet_name)
         given = tools.hand_back(books, token_file)
     except Exception as exc:
         # The unit is stopping: this must not turn into a failure of its own.

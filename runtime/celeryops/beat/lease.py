@@ -101,7 +101,7 @@ class Lease:
         keys = self.keys_of_broker()
         taken, epoch, left, _ = self._run(
             scripts.ACQUIRE,
-            [keys.lease, keys.epoch, keys.place, keys.candidate(self.host), keys.candidates, keys.bell],
+            [keys.lease, keys.epoch, keys.place, keys.candidate(self.host), keys.candidates],
             [
                 self._identity,
                 self.host,

@@ -5,7 +5,7 @@ clock stamps what candidates say of themselves, so that how far their clocks are
 """
 
 # A candidate says that it is there, and takes the lease if it may.
-# KEYS: lease, epoch, place, own candidate record, candidates, bell
+# KEYS: lease, epoch, place, own candidate record, candidates
 # ARGV: identity, own host, TTL in ms, record, the record's TTL in ms, whether it is fit (1 or 0), prefix of
 # candidate records, highest epoch that it knows
 # Returns {taken, epoch, ms left of somebody else's lease or -1, place}
