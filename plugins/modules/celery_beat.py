@@ -199,7 +199,6 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.processes im
     ProcessError,
     require_proc,
 )
-from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.records import RecordsError
 from ansible_collections.celeryops.fleet.plugins.module_utils.preflight import oldunits, rules, surroundings
 
 LOOK_SECONDS = 0.3
@@ -239,10 +238,9 @@ class Task:
             clock_tolerance=self.params["clock_tolerance"],
         )
         self.report: verdict.Report = verdict.NOTHING
-        self.records: list[dict[str, Any]] = []
 
     def look(self) -> None:
-        self.report, self.records = self.beat.show(), self.beat.records()
+        self.report = self.beat.show()
 
     def read(self) -> None:
         if self.beat.is_installed and self.module.check_mode:
@@ -273,6 +271,7 @@ class Task:
         if not self.module.check_mode:
             if differs:
                 self.beat.place(self.wanted.place)
+                self.look()
             self._settle(lambda: self._open_problems(before))
             remaining = self._open_problems(before)
             if remaining:
@@ -294,6 +293,7 @@ class Task:
                 self.beat.place(None)
             forgotten = [self.beat.forget(host) for host in hosts]
             changed = any(forgotten) or place_of_one
+            self.look()
             # One that still runs would enter itself again within a poll.
             self._settle(lambda: verdict.left_behind(self.report, hosts))
             remaining = verdict.left_behind(self.report, hosts)
@@ -304,7 +304,7 @@ class Task:
         self._exit(before, changed)
 
     def problems(self) -> list[str]:
-        return verdict.problems(self.report, self.records, self.wanted) if self.params["candidates"] else []
+        return verdict.problems(self.report, self.wanted) if self.params["candidates"] else []
 
     def facts(self) -> dict[str, Any]:
         lease = self.report["lease"]
@@ -315,7 +315,7 @@ class Task:
             "tick_age": holding[0].get("tick_age") if holding else None,
             "place": self.report["place"],
             "candidates": self.report["candidates"],
-            "without_lease": verdict.without_lease(self.records),
+            "without_lease": verdict.without_lease(self.report),
         }
 
     def _open_problems(self, before: verdict.Report) -> list[str]:
@@ -331,13 +331,11 @@ class Task:
         return found
 
     def _settle(self, remaining: Any) -> None:
-        """Look until nothing remains to be done, or the time is over."""
+        """Look again until nothing remains to be done, or the time is over."""
         until = time.monotonic() + self.params["timeout"]
-        while True:
-            self.look()
-            if not remaining() or time.monotonic() > until:
-                return
+        while remaining() and time.monotonic() < until:
             time.sleep(LOOK_SECONDS)
+            self.look()
 
     def _others(self) -> list[str]:
         """Beats for this application on this host that are none of the fleet's."""
@@ -349,7 +347,7 @@ class Task:
     def _look_or_warn(self) -> None:
         try:
             self.look()
-        except (CommandError, RecordsError) as error:
+        except CommandError as error:
             self.module.warn(f"What Redis knows of beat is not known. {error}")
 
     def _fail(self, title: str, found: list[str], changed: bool = False) -> None:
@@ -386,7 +384,7 @@ def main() -> None:
     task = Task(module)
     try:
         {"present": task.present, "absent": task.absent, "read": task.read}[module.params["state"]]()
-    except (CommandError, RecordsError, ProcessError) as error:
+    except (CommandError, ProcessError) as error:
         module.fail_json(msg=str(error))
 
 

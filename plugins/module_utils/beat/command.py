@@ -10,7 +10,6 @@ from typing import Any
 
 from ansible_collections.celeryops.fleet.plugins.module_utils.beat.place import ANYWHERE, Place
 from ansible_collections.celeryops.fleet.plugins.module_utils.commands import run
-from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import records
 
 TIMEOUT = 30
 """Seconds. A broker that does not answer is given up by the runtime itself."""
@@ -38,11 +37,6 @@ class Beat:
 
     def show(self) -> dict[str, Any]:
         return self._ask("beat", "show")
-
-    def records(self) -> list[dict[str, Any]]:
-        """The records of all beats, those that know no lease as well."""
-        found: list[dict[str, Any]] = records.read(self._command("status"))["beats"]
-        return found
 
     def place(self, place: Place) -> bool:
         """Whether that was a change."""

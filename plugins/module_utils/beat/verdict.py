@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether exactly one beat sends, and where it shall, judged from what Redis knows. Pure.
 
-A report is the answer of ``python -m celeryops beat show``; a record is one of the fleet's books.
+A report is the answer of ``python -m celeryops beat show``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ STALL_SECONDS = 30.0
 Report = Mapping[str, Any]
 
 #: Of a fleet of which Redis knows nothing yet.
-NOTHING: Report = {"epoch": 0, "lease": None, "place": None, "candidates": [], "persistent": True}
+NOTHING: Report = {
+    "epoch": 0,
+    "lease": None,
+    "place": None,
+    "candidates": [],
+    "beats": [],
+    "persistent": True,
+}
 
 
 @dataclass(frozen=True)
@@ -52,19 +59,19 @@ def holder(report: Report) -> str:
     return str(lease["host"]) if lease else ""
 
 
-def without_lease(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def without_lease(report: Report) -> list[dict[str, Any]]:
     """Beats that send without asking anybody: those of a release that knew no lease, and strays."""
     return [
         {"host": str(one.get("host")), "node": str(one.get("node")), "pid": one.get("pid")}
-        for one in records
+        for one in report["beats"]
         if not one.get("lease")
     ]
 
 
-def problems(report: Report, records: Iterable[Mapping[str, Any]], wanted: Wanted) -> list[str]:
+def problems(report: Report, wanted: Wanted) -> list[str]:
     """Everything that keeps beat from being as it is wanted, one sentence each; empty is the proof."""
     alive = {str(one["host"]): one for one in report.get("candidates", [])}
-    found = _alone(without_lease(records), wanted)
+    found = _alone(without_lease(report), wanted)
     found += _lease(report, alive, wanted)
     found += _strangers(alive, holder(report), wanted)
     for host in wanted.seen:

@@ -16,7 +16,10 @@ PINNED, PREFERRED, ANYWHERE = "pinned", "preferred", "anywhere"
 
 
 def show(books: Books) -> dict[str, Any]:
-    """The lease, where beat shall run, and every candidate that says that it is there."""
+    """The lease, where beat shall run, every candidate that says that it is there, and all records of beats.
+
+    The records are those of the fleet's books, so a beat of a release that knows no lease is among them.
+    """
     keys = _keys(books)
     seconds, microseconds, lease, left, epoch, place, lines, *records = books.client.eval(
         scripts.SHOW, 5, keys.lease, keys.epoch, keys.place, keys.candidates, keys.ledger,
@@ -36,6 +39,7 @@ def show(books: Books) -> dict[str, Any]:
         "candidates": sorted(
             (read_candidate(_text(record), now) for record in records[1::2]), key=lambda one: one["host"]
         ),
+        "beats": books.read()["beats"],
     }
 
 

@@ -34,16 +34,16 @@ def report(*candidates: dict[str, Any], holder: str = "w1", **more: Any) -> dict
     """w1 sends and w2 stands by, unless it is said otherwise."""
     given = candidates or (candidate("w1", "holder"), candidate("w2"))
     lease = {"host": holder, "epoch": 3} if holder else None
-    return {"epoch": 3, "lease": lease, "place": None, "persistent": True, "candidates": list(given), **more}
+    return {**NOTHING, "epoch": 3, "lease": lease, "candidates": list(given), **more}
 
 
-def found(one: dict[str, Any], *records: dict[str, Any], **wanted: Any) -> list[str]:
-    return verdict.problems(one, records, Wanted(**{"candidates": ("w1", "w2"), **wanted}))
+def found(one: dict[str, Any], **wanted: Any) -> list[str]:
+    return verdict.problems(one, Wanted(**{"candidates": ("w1", "w2"), **wanted}))
 
 
 def test_one_sends_and_the_other_stands_by() -> None:
     records = [{"host": host, "node": f"beat@{host}", "lease": {"state": "x"}} for host in ("w1", "w2")]
-    assert found(report(), *records, fingerprints={"w1": "new", "w2": "new"}) == []
+    assert found(report(beats=records), fingerprints={"w1": "new", "w2": "new"}) == []
 
 
 def test_a_single_candidate() -> None:
@@ -91,7 +91,7 @@ def test_who_runs_other_settings_than_it_should() -> None:
 
 @pytest.mark.parametrize("host, remedy", [("w2", "Deploy to that host"), ("w9", "Stop it")])
 def test_a_beat_that_knows_no_lease(host: str, remedy: str) -> None:
-    (problem,) = found(report(), {"host": host, "node": f"beat@{host}", "pid": 8})
+    (problem,) = found(report(beats=[{"host": host, "node": f"beat@{host}", "pid": 8}]))
     assert f"beat@{host} on {host} (pid 8) is a beat that knows no lease" in problem
     assert remedy in problem
 
@@ -125,7 +125,7 @@ def test_of_a_host_that_is_not_seen_nothing_is_asked() -> None:
 def test_pinned_on_a_host_that_is_not_seen_and_does_not_send() -> None:
     one = report(candidate("w1"), holder="")
     wanted = Wanted(("w1", "w2"), unseen=frozenset({"w2"}), place=PINNED)
-    assert verdict.problems(one, [], wanted) == []
+    assert verdict.problems(one, wanted) == []
     (warning,) = verdict.warnings(one, wanted)
     assert "No beat sends: it is pinned on w2, which this run does not see" in warning
 
