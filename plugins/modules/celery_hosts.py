@@ -194,6 +194,15 @@ reason:
   returned: always
   type: str
   sample: "redis1:6379, database 0: Connection refused"
+entered:
+  description: Whether the broker's book already says all that O(state=joined) would enter into it.
+  returned: always
+  type: bool
+before:
+  description: The roles of the fleet by host as the broker's book had them before this task.
+  returned: always
+  type: dict
+  sample: {worker1: [worker]}
 book:
   description: The roles of the fleet by host, after this task.
   returned: always
@@ -305,11 +314,12 @@ class Hosts:
             found += hostbook.older_beats(older, self.params["beats"], self.params["visible"])
         return found
 
+    def joined(self, book: hostbook.Book) -> hostbook.Book:
+        return hostbook.joined(book, self.wanted, self.params["visible"], self.places, self.params["forget"])
+
     def after(self, book: hostbook.Book) -> hostbook.Book:
         if self.params["state"] == "joined":
-            return hostbook.joined(
-                book, self.wanted, self.params["visible"], self.places, self.params["forget"]
-            )
+            return self.joined(book)
         if self.params["state"] == "settled":
             return hostbook.settled(book, self.wanted, self.params["settled"])
         return book
@@ -355,7 +365,7 @@ def main() -> None:
                 msg=f"The fleet {params['fleet']} cannot be deployed like this:\n{listed}",
                 problems=found,
             )
-        new = hosts.after(book)
+        new, joined = hosts.after(book), hosts.joined(book)
         if not module.check_mode and not reason and params["state"] != "read":
             hosts.write(new)
     except (RedisError, OSError) as error:
@@ -364,6 +374,8 @@ def main() -> None:
     module.exit_json(
         changed=params["state"] != "read" and new != before,
         answered=not reason,
+        entered=not reason and joined == before,
+        before={host: sorted(entry.roles) for host, entry in before.items()},
         reason=reason,
         book={host: sorted(entry.roles) for host, entry in new.items()},
         leaving=[

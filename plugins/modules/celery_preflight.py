@@ -229,6 +229,12 @@ clock:
   returned: always
   type: dict
   sample: {began: 1790000000.1, ended: 1790000000.9, ahead: 0.02, uncertainty: 0.15}
+nodes:
+  description: Names of the fleet's nodes that run on this host, beat and Flower among them.
+  returned: always
+  type: list
+  elements: str
+  sample: [beat, default-1]
 systemd:
   description: The version of systemd; 0 where it was not asked for or is not there.
   returned: always
@@ -242,7 +248,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeryops.fleet.plugins.module_utils import sockets
-from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import systemd
+from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import processes, systemd
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.processes import (
     ProcessError,
     require_proc,
@@ -368,6 +374,9 @@ class Preflight:
 
     def processes(self) -> None:
         everything = surroundings.processes_here()
+        self.facts["nodes"] = sorted(
+            {str(one.get(processes.NODE)) for one in processes.mains_of(everything, self.ours.owns)}
+        )
         self.problems += preflight.scheduler_problems(everything, self.ours)
         self.problems += oldunits.problems(oldunits.read(), self.ours)
         wanted = [

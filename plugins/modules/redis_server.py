@@ -166,6 +166,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+differs:
+  description: Whether there was something to do, or is, in check mode.
+  type: bool
+  returned: always
 started:
   description: Whether the server was down and was started.
   type: bool
@@ -280,7 +284,7 @@ def main() -> None:
         module.fail_json(msg=str(exc))
     if not module._diff:
         result.pop("diff")
-    module.exit_json(**result)
+    module.exit_json(**result, differs=result["changed"])
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def judge(
     inventory: Path, folder: Path, *options: Any, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Let the roles judge the variables of every host, without a host."""
-    known = {"celery_prepare": False, "celery_worker_hosts": "{{ groups['celery_workers'] }}"}
+    known = {"celery_worker_hosts": "{{ groups['celery_workers'] }}"}
     facts = {"ansible.builtin.set_fact": {**FACTS, "cacheable": True}}
     roles = [
         {"ansible.builtin.import_role": {"name": f"celeryops.fleet.{role}", "tasks_from": "preflight"}}
