@@ -51,6 +51,8 @@ description:
     itself. Imports them before, where all processes come from.
   - The garbage collector of these processes would look through all that they share with the one they come
     from, and copy it. Keeps it from that.
+  - A Python on this machine that is told not to buffer its output reads each module byte by byte. Does not
+    pass that on.
   - Ansible looks 1000 times a second whether one of these processes has answered. Lets it look 100 times.
 """
 
@@ -97,10 +99,14 @@ def with_bytecode(archive: bytes) -> bytes:
     packed = io.BytesIO(archive)
     with zipfile.ZipFile(packed, "a") as content:
         for source in [entry for entry in content.infolist() if entry.filename.endswith(".py")]:
-            compiled = zipfile.ZipInfo(source.filename + "c", source.date_time)
-            compiled.compress_type = source.compress_type
-            compiled.external_attr = source.external_attr
-            content.writestr(compiled, bytecode(content.read(source), source.filename))
+            try:
+                compiled = bytecode(content.read(source), source.filename)
+            except (SyntaxError, ValueError):
+                continue  # For another Python, which may well want it.
+            entry = zipfile.ZipInfo(source.filename + "c", source.date_time)
+            entry.compress_type = source.compress_type
+            entry.external_attr = source.external_attr
+            content.writestr(entry, compiled)
     return packed.getvalue()
 
 
@@ -290,6 +296,8 @@ class CallbackModule(CallbackBase):
         self.templates = keep_templates(kept / "templates")
         os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)
         constants.DEFAULT_INTERNAL_POLL_INTERVAL = 0.01
+        # With it a Python reads the module that it is given, its standard input, byte by byte.
+        os.environ.pop("PYTHONUNBUFFERED", None)
         for kind in IMPORTED:
             for path in sorted((ROOT / "plugins" / kind).glob("*.py")):
                 import_module(f"ansible_collections.celeryops.fleet.plugins.{kind}.{path.stem}")
