@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import gc
 import hashlib
 import io
 import marshal
@@ -49,8 +48,6 @@ description:
   - Ansible compiles a template each time it fills it in. Keeps what came of it, for all processes and runs.
   - The processes that work for a task compile the plugins of a collection when they need them, each for
     itself. Imports them before, where all processes come from.
-  - The garbage collector of these processes would look through all that they share with the one they come
-    from, and copy it. Keeps it from that.
   - A Python on this machine that is told not to buffer its output reads each module byte by byte. Does not
     pass that on.
   - Ansible looks 1000 times a second whether one of these processes has answered. Lets it look 100 times.
@@ -294,7 +291,6 @@ class CallbackModule(CallbackBase):
         os.symlink(archives, Path(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache"))
         pack_bytecode()
         self.templates = keep_templates(kept / "templates")
-        os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)
         constants.DEFAULT_INTERNAL_POLL_INTERVAL = 0.01
         # With it a Python reads the module that it is given, its standard input, byte by byte.
         os.environ.pop("PYTHONUNBUFFERED", None)

@@ -56,7 +56,7 @@ def pack(files: dict[str, str]) -> bytes:
 
 def run(path: Path, archive: bytes) -> str:
     path.write_bytes(archive)
-    start = f"import sys, runpy; sys.path.insert(0, {str(path)!r}); runpy.run_module('packed.run', None, '__main__')"
+    start = f"import sys; sys.path.insert(0, {str(path)!r}); import runpy; runpy.run_module('packed.run')"
     return subprocess.run([sys.executable, "-c", start], check=True, capture_output=True, text=True).stdout
 
 
