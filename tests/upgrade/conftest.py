@@ -1,4 +1,7 @@
-"""A fleet on this machine, deployed by one version of the collection and then by another."""
+"""A fleet on this machine, deployed by one version of the collection and then by another.
+
+The other is the checkout as a user gets it: built, installed from its tarball, used from an empty folder.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +65,8 @@ class Machine:
         self.opt = self.prefix / "opt/celery/clock"
         # The Python of the "system": first on PATH, so that the test can take it away.
         self.python = folder / "bin/python3"
-        self.collections = {"previous": folder / "previous", "present": ROOT / ".collections"}
+        self.operator = folder / "operator"
+        self.collections = {"previous": folder / "previous", "present": folder / "present"}
         port = free_port()
         password = "lookup('ansible.builtin.file', celery_prefix ~ '/etc/redis/password', errors='ignore')"
         self.variables: dict[str, Any] = {
@@ -73,7 +77,7 @@ class Machine:
             "celery_app": "clock",
             "celery_app_source": {"type": "path", "path": str(self.application)},
             "celery_app_steps": [
-                {"name": "count", "argv": ["sh", "-c", f"echo done >> {self.prefix}/steps"]},
+                {"name": "count", "argv": ["sh", "-c", f"echo done >> {folder}/steps"]},
             ],
             "celery_worker_pools": [{"name": "default", "queues": ["celery"], "concurrency": 2}],
             "celery_flower_port": free_port(),
@@ -95,6 +99,7 @@ class Machine:
         }
 
     def prepare(self, requirements: str) -> None:
+        self.operator.mkdir()
         self.python.parent.mkdir()
         self.application.mkdir()
         (self.application / "clock.py").write_text(APPLICATION)
@@ -103,20 +108,35 @@ class Machine:
         place.mkdir(parents=True)
         with tarfile.open(PREVIOUS) as packed:
             packed.extractall(place, filter="data")
+        galaxy = ["ansible-galaxy", "collection"]
+        self._must([*galaxy, "build", "--output-path", str(self.folder)], ROOT, os.environ)
+        (tarball,) = map(str, self.folder.glob("*.tar.gz"))
+        present = str(self.collections["present"])
+        self._must([*galaxy, "install", tarball, "--offline", "-p", present], self.folder, self._environment)
 
-    def deploy(self, collection: str = "present", **variables: Any) -> str:
-        """Deploy with one of the collections; what was said."""
+    def deploy(self, collection: str = "present", *options: str) -> str:
+        return self.play("deploy", *options, collection=collection)
+
+    def play(self, name: str, *options: str, collection: str = "present") -> str:
+        """Run a playbook of one of the collections; what was said."""
         groups = ("redis", "celery_workers", "celery_beat", "celery_flower")
         children = {group: {"hosts": {HOST: {}}} for group in groups}
+        variables = dict(self.variables)
         if collection == "previous":
             variables["celery_beat_host"] = HOST  # refused since
-        everything = {"all": {"vars": {**self.variables, **variables}, "children": children}}
-        inventory = self.folder / "hosts.json"
-        inventory.write_text(json.dumps(everything))
+        inventory = self.operator / "hosts.json"
+        inventory.write_text(json.dumps({"all": {"vars": variables, "children": children}}))
+        return self._must(
+            ["ansible-playbook", f"celeryops.fleet.{name}", "-i", inventory.name, *options],
+            self.operator,
+            {**self._environment, "ANSIBLE_COLLECTIONS_PATH": str(self.collections[collection])},
+        )
+
+    def _must(self, command: list[str], folder: Path, environment: Mapping[str, str]) -> str:
         done = subprocess.run(
-            ["ansible-playbook", "celeryops.fleet.deploy", "-i", inventory],
-            cwd=self.folder,
-            env={**self._environment, "ANSIBLE_COLLECTIONS_PATH": str(self.collections[collection])},
+            command,
+            cwd=folder,
+            env=environment,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
