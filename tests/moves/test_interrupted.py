@@ -19,7 +19,8 @@ KILLS = 8
 
 def test_killed_at_any_moment(old: RedisServer, new: RedisServer) -> None:
     fill(old)
-    pipe = old.client().pipeline()
+    client = old.client()
+    pipe = client.pipeline()
     for number in range(500):
         pipe.hset("unacked", f"tag-{number}", f"message-{number}")
         pipe.zadd("unacked_index", {f"tag-{number}": number})
@@ -33,9 +34,9 @@ def test_killed_at_any_moment(old: RedisServer, new: RedisServer) -> None:
         for _ in range(KILLS):
             process = start(asked)
             # Imports take a second; the work itself less. What matters is a moment in the middle of it.
-            before = old.client().hget("celeryops:grove:move", "seq")
-            while old.client().hget("celeryops:grove:move", "seq") == before and process.poll() is None:
-                pass
+            before = client.hget("celeryops:grove:move", "seq")
+            while client.hget("celeryops:grove:move", "seq") == before and process.poll() is None:
+                time.sleep(0.0005)
             time.sleep(chance.uniform(0, 0.004))
             killed += process.poll() is None
             process.kill()
