@@ -5,6 +5,7 @@ CELERYOPS_TEST_PYTHON names the interpreter of the workers: any virtualenv with 
 
 from __future__ import annotations
 
+import compileall
 import itertools
 import json
 import os
@@ -203,7 +204,8 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import celeryops
 
     folder = tmp_path_factory.mktemp("runtime")
-    (folder / "celeryops").symlink_to(RUNTIME / "celeryops")
+    shutil.copytree(RUNTIME / "celeryops", folder / "celeryops", ignore=shutil.ignore_patterns("__pycache__"))
+    compileall.compile_dir(folder / "celeryops", quiet=1)
     info = folder / f"celeryops-{celeryops.__version__}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(

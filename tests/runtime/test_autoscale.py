@@ -86,13 +86,13 @@ def test_grows_with_the_work_and_shrinks_when_it_is_done(scaled: Scaled) -> None
 
 def test_a_node_without_room_keeps_to_what_it_has_and_leaves_the_rest_to_others(scaled: Scaled) -> None:
     scaled.start(child_memory=10**15)
-    scaled.send(300, 0.7)
+    scaled.send(100, 2.1)
     scaled.until(lambda: scaled.state()["held"], "it says that it is held back")
     state = scaled.state()
     assert (state["reason"], state["want"], state["fit"], state["limit"]) == ("hold_memory", 4, 0, 1)
     assert "memory_reserve is 0 MB" in state["text"]
     assert scaled.processes() == 1
-    assert scaled.waits_in_redis() >= 300 - scaled.done() - 2, (
+    assert scaled.waits_in_redis() >= 100 - scaled.done() - 2, (
         "it has taken no message for a process it has not"
     )
     record = scaled.until(
@@ -106,13 +106,13 @@ def test_a_node_without_room_keeps_to_what_it_has_and_leaves_the_rest_to_others(
     scaled.ask(child_memory=1000)
     scaled.until(lambda: scaled.processes() == 4, "with room it grows")
     scaled.grove.hurry()
-    scaled.until(lambda: scaled.done() == 300, "every task ended", 60)
+    scaled.until(lambda: scaled.done() == 100, "every task ended", 60)
 
 
 def test_retreats_under_pressure_and_loses_nothing(scaled: Scaled) -> None:
     scaled.start()
     # More than it can do before the last question on any machine: nothing holds back a node that is idle.
-    scaled.send(1500, 0.3)
+    scaled.send(300, 1.5)
     scaled.until(lambda: scaled.processes() == 4, "it grew")
     answer = scaled.ask(memory_reserve=20 * 10**12, code=1)
     assert "is all there is" in answer["errors"][NODE]
@@ -122,7 +122,7 @@ def test_retreats_under_pressure_and_loses_nothing(scaled: Scaled) -> None:
     # Its last step was to shrink; what holds it back from then on, its next look at the machine says.
     scaled.until(lambda: scaled.state()["reason"] == "hold_load", "it says why it does not grow")
     scaled.grove.hurry()
-    scaled.until(lambda: scaled.done() == 1500, "every task ended", 120)
+    scaled.until(lambda: scaled.done() == 300, "every task ended", 120)
     assert "WorkerLostError" not in scaled.grove.log()
 
 
@@ -140,7 +140,7 @@ def test_no_task_is_lost_while_it_grows_and_shrinks(scaled: Scaled, late: bool) 
 
 def test_a_lower_max_is_reached_under_load_and_nothing_restarts(scaled: Scaled) -> None:
     worker = scaled.start()
-    scaled.send(1500, 0.2)
+    scaled.send(200, 1.5)
     scaled.until(lambda: scaled.processes() == 4, "it grew")
     first = scaled.ask(max=2)
     assert first["nodes"][NODE]["changed"] is True

@@ -98,8 +98,26 @@ def host(own_grove: Any, until: Callable[..., Any]) -> Host:
     return Host(own_grove, until)
 
 
-def test_limits_become_live_and_last_and_no_process_is_another(host: Host, subtests: Any) -> None:
+def test_limits_that_cannot_be_change_nothing_and_others_become_live_and_last(
+    host: Host, subtests: Any
+) -> None:
     pids = {name: worker.pid for name, worker in host.workers.items()}
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for wrong, words in (
+        ({**LIMITS, "memroy_reserve": "1GB"}, "memroy_reserve = '1GB' is no limit. Write memory_reserve"),
+        ({**LIMITS, "memory_reserve": 512}, "memory_reserve = 512 has no unit"),
+        ({"min": 5, "max": 2}, "min 5 above max 2"),
+        ({**LIMITS, "memory_reserve": f"{2 * total}B"}, "bytes in all, so it could never grow"),
+        ({"max": 2}, "has no min"),
+    ):
+        with subtests.test(words):
+            refused = host.apply(wrong)
+            assert refused["failed"] is True
+            assert refused["msg"].startswith("Nothing was changed")
+            assert all(name in refused["msg"] for name in FULL)
+            assert words in refused["msg"]
+            assert host.files() == dict.fromkeys(NODES, LIMITS)
+
     wanted = {"min": 1, "max": 5, "memory_reserve": "50MB"}
     plain = {"min": 1, "max": 5, "memory_reserve": 50_000_000}
 
@@ -139,24 +157,6 @@ def test_limits_become_live_and_last_and_no_process_is_another(host: Host, subte
         f"{name}@worker1": pid for name, pid in pids.items()
     }
     assert all(worker.poll() is None for worker in host.workers.values())
-
-
-def test_what_cannot_be_is_refused_before_anything_is_written(host: Host, subtests: Any) -> None:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for wrong, words in (
-        ({**LIMITS, "memroy_reserve": "1GB"}, "memroy_reserve = '1GB' is no limit. Write memory_reserve"),
-        ({**LIMITS, "memory_reserve": 512}, "memory_reserve = 512 has no unit"),
-        ({"min": 5, "max": 2}, "min 5 above max 2"),
-        ({**LIMITS, "memory_reserve": f"{2 * total}B"}, "bytes in all, so it could never grow"),
-        ({"max": 2}, "has no min"),
-    ):
-        with subtests.test(words):
-            refused = host.apply(wrong)
-            assert refused["failed"] is True
-            assert refused["msg"].startswith("Nothing was changed")
-            assert all(name in refused["msg"] for name in FULL)
-            assert words in refused["msg"]
-            assert host.files() == dict.fromkeys(NODES, LIMITS)
 
 
 def test_a_node_that_is_silent_is_named(host: Host, subtests: Any) -> None:
