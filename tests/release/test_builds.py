@@ -12,10 +12,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import celery
 import pytest
 from ansible_collections.celeryops.fleet.plugins.module_utils.files import pack
 from ansible_collections.celeryops.fleet.plugins.module_utils.release import archive
 from ansible_collections.celeryops.fleet.plugins.module_utils.release import rules as release
+
+from tests.support.pythons import interpreters
+from tests.support.redis import RedisServer
+from tests.support.wheel import lending_wheel
 
 
 def tree(root: Path) -> dict[str, str]:
@@ -90,15 +95,17 @@ def test_a_folder_becomes_the_active_release_once(host: Any) -> None:
 def test_pip_builds_it_where_there_is_no_uv(host: Any) -> None:
     if not host.uv:
         pytest.skip("all tests build with pip here")
+    host.write("requirements.txt", f"{lending_wheel(host.folder)}\n")
     (active,) = host.play({"installer": "pip"})
     assert active["activated"], active
-    assert active["celery_version"] == "5.7.0"
+    assert active["celery_version"] == celery.__version__
     assert active["check"]["tasks"] == ["tiny.app.add"]
     assert json.loads((Path(active["path"]) / "release.json").read_text())["installer"] == "pip"
 
 
 def test_what_cannot_become_the_release_leaves_the_active_one(host: Any) -> None:
     app = host.app / "tiny/app.py"
+    host.write("requirements.txt", f"{lending_wheel(host.folder)}\n")
     good, unimportable, unbuildable, missing, renamed = host.play(
         {"version": "one"},
         {"run": f"echo 'import no_such_module' >> {app}"},
@@ -119,6 +126,27 @@ def test_what_cannot_become_the_release_leaves_the_active_one(host: Any) -> None
     assert "was built from other contents" in renamed["msg"]
     assert host.releases == ["one"]
     assert host.current == "one"
+
+
+def test_a_release_whose_python_has_gone_is_built_aside_and_takes_no_step_again(host: Any) -> None:
+    # First on PATH, so that it can be taken away; the next one is that of the tests.
+    python = host.folder / "bin/python3"
+    python.parent.mkdir()
+    python.symlink_to(interpreters()[0])
+    host.environment["PATH"] = f"{python.parent}:{host.environment['PATH']}"
+    host.write("requirements.txt", f"{lending_wheel(host.folder)}\n")
+    told = host.folder / "told"
+    step = {"name": "tell", "argv": ["sh", "-c", f"echo done >> {told}"]}
+    with RedisServer(host.folder / "redis") as server:  # where it is noted that a step is done
+        given = {"steps": [step], "version": "one", "environment": {"CELERY_BROKER_URL": server.url}}
+        built, again, moved, settled = host.play(given, given, {"run": f"rm {python}", **given}, given)
+    assert built.get("activated"), built
+    assert not again["changed"]
+    assert moved.get("built") and moved["activated"], moved
+    assert "no longer runs on this host" in host.output
+    assert not settled["changed"]
+    assert (host.current, host.releases) == ("one-2", ["one", "one-2"])
+    assert told.read_text() == "done\n"
 
 
 def test_old_releases_go_but_not_what_runs(host: Any) -> None:
@@ -164,6 +192,7 @@ def test_old_releases_go_but_not_what_runs(host: Any) -> None:
 
 def test_other_sources(host: Any) -> None:
     repo = host.folder / "repo"
+    host.write("requirements.txt", f"{lending_wheel(host.folder)}\n")
     host.app.rename(repo)
     commit = [
         "git",
@@ -194,7 +223,7 @@ def test_other_sources(host: Any) -> None:
     assert "no branch or tag 'v2'" in unknown["msg"]
 
     prefix = Path(tagged["path"]) / "venv"
-    host.write("requirements/base.txt", "celery[redis]==5.7.0\n")
+    host.write("requirements/base.txt", f"{lending_wheel(host.folder)}\n")
     host.write("prod.txt", "-r requirements/base.txt\n")
     existing = {"source": {"type": "existing", "prefix": str(prefix), "chdir": str(repo)}}
     package = {"type": "package", "requirements_file": str(host.app / "prod.txt"), "chdir": str(repo)}
@@ -212,7 +241,7 @@ def test_other_sources(host: Any) -> None:
     assert taken["chdir"] == str(repo)
     shown = subprocess.check_output([taken["python"], "-c", "import sys; print(sys.prefix)"], text=True)
     assert shown.strip() == str(prefix)
-    assert installed.get("celery_version") == "5.7.0", installed
+    assert installed.get("celery_version") == celery.__version__, installed
     assert not again["changed"]
     assert "hash" in unhashed["msg"].lower()
     assert host.current == installed["version"]
@@ -286,7 +315,7 @@ def test_an_interrupted_build_is_built_anew(host: Any) -> None:
     assert host.current == ""
 
     # The same version once more: as if the interruption had not been the source's own doing.
-    host.write("requirements.txt", "celery[redis]==5.7.0\n")
+    host.write("requirements.txt", f"{lending_wheel(host.folder)}\n")
     (healed,) = host.play({"version": left})
     assert healed["activated"], healed
     assert host.releases == [left]
