@@ -12,10 +12,8 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from tests.support.redis import free_port
 
@@ -75,12 +73,6 @@ class Checkout:
     def make(self, target: str, *extra: str) -> Done:
         return self.run("make", target, f"ARGS={shlex.join(self.arguments(*extra))}")
 
-    def variables(self) -> dict[str, Any]:
-        """What the embedded inventory says about the fleet."""
-        text = (self.path / "inventories/local/group_vars/all/fleet.yml").read_text()
-        variables: dict[str, Any] = yaml.safe_load(text)
-        return variables
-
     def manage(self, *arguments: str) -> Done:
         """The application's own command, in the fleet's environment."""
         return self.run(str(self.prefix / "opt/celery/shop/bin/run"), "python", "manage.py", *arguments)
@@ -102,14 +94,6 @@ class Checkout:
         """Those of the processes that no other one of them has started."""
         all_of_them = self.processes()
         return {pid: text for pid, text in all_of_them.items() if _parent(pid) not in all_of_them}
-
-    def tree(self) -> dict[str, tuple[int, int, int]]:
-        """Mode, size and time of change of every file of the configuration and of every release's folder."""
-        tops = [self.prefix / "etc", self.prefix / "opt/celery/shop/bin"]
-        paths = [path for top in tops for path in top.rglob("*")]
-        paths += self.prefix.glob("opt/celery/shop/releases/*")
-        stats = {str(path): path.lstat() for path in [*paths, self.prefix / "opt/celery/shop/current"]}
-        return {path: (stat.st_mode, stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()}
 
 
 def _parent(pid: int) -> int:

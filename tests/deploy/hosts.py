@@ -1,20 +1,24 @@
-"""Folders of this machine that stand for hosts, each with a prefix of its own.
+"""Folders of this machine that stand for hosts, each with a prefix of its own, and a vault of secrets.
 
-The second is reached by what stands for ssh and can cut it off.
+The second host is reached by what stands for ssh.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tests.support.redis import free_port, program
 
@@ -29,28 +33,87 @@ from celery import Celery
 app = Celery("harvest")
 
 
+# Nobody consumes the queue: what lies there in the end is what beat has sent.
+app.conf.beat_schedule = {
+    "tally": {
+        "task": "harvest.add",
+        "schedule": 1.0,
+        "args": (1, 2),
+        "options": {"queue": "tally", "expires": 3600},
+    },
+}
+
+
 @app.task
 def add(a, b):
     return a + b
 """
 
-# Runs the command here. Where the file `cut` stands beside it, whoever sends the module that it names, and
-# everybody after that, finds no host.
+# Runs the command here.
 SSH = """#!/bin/sh
 for command; do :; done
-given=$(mktemp)
-[ -t 0 ] || cat > "$given"
-if [ -e {cut} ] && grep -q "$(cat {cut})" "$given"; then
-    : > {cut}
-    rm "$given"
-    echo "ssh: connect to host w2 port 22: No route to host" >&2
-    exit 255
-fi
-sh -c "$command" < "$given"
-code=$?
-rm "$given"
-exit $code
+exec sh -c "$command"
 """
+
+BROKER = "redis://:{{ redis_password | urlencode | replace('/', '%2F') }}@127.0.0.1:"
+POOL: dict[str, Any] = {
+    "name": "default",
+    "queues": ["celery"],
+    "concurrency": 1,
+    "environment": {"PICKER_KEY": "{{ vault_picker_key }}"},
+}
+
+# With characters that shells, URLs, JSON and environment files each write in a way of their own.
+SECRETS = {
+    "vault_redis_password": 'redis"%41/+word 9c1f',
+    "vault_token": "to'ken$HOME\\9c1f",
+    "vault_picker_key": "picker&key#9c1f",
+}
+CHANGED = {"vault_token": "to'ken$HOME\\second", "vault_picker_key": "picker&key#second"}
+
+
+def _leaks() -> Any:
+    """What looks for secrets on the hosts of Molecule looks for them here."""
+    spec = importlib.util.spec_from_file_location("leaks", ROOT / "molecule/shared/leaks.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+LEAKS = _leaks()
+WANTED = {form for secret in [*SECRETS.values(), *CHANGED.values()] for form in LEAKS.forms(secret)}
+
+
+def shown_in(text: bytes) -> list[bytes]:
+    return [form for form in WANTED if form in text]
+
+
+class Watch:
+    """Looks at every command line of this machine, again and again, for as long as it is open."""
+
+    def __init__(self) -> None:
+        self.seen: set[bytes] = set()
+
+    def _look(self) -> None:
+        wanted = re.compile(b"|".join(map(re.escape, WANTED)))
+        while not self._end.wait(0.1):
+            for name in os.listdir("/proc"):
+                if name.isdecimal():
+                    with contextlib.suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
+                        text = file.read().replace(b"\0", b" ")
+                        if wanted.search(text):
+                            self.seen.add(text)
+
+    def __enter__(self) -> Watch:
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
 
 
 class Done:
@@ -70,12 +133,23 @@ class Hosts:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
-        self.cut = folder / "cut"
         self.ssh = folder / "ssh"
-        self.ssh.write_text(SSH.format(cut=self.cut))
+        self.ssh.write_text(SSH)
         self.ssh.chmod(0o755)
         (folder / "app").mkdir()
         (folder / "app/harvest.py").write_text(APPLICATION)
+        (folder / "password").write_text("opens the vault\n")
+        self._opens = f"--vault-password-file={folder / 'password'}"
+        (folder / "group_vars/all").mkdir(parents=True)
+        self.lock()
+
+    def lock(self, **secrets: str) -> None:
+        """Encrypt the secrets, or others."""
+        vault = self.folder / "group_vars/all/vault.yml"
+        vault.write_text(yaml.safe_dump({**SECRETS, **secrets}))
+        subprocess.run(
+            [BIN / "ansible-vault", "encrypt", self._opens, vault], check=True, capture_output=True
+        )
 
     def inventory(
         self,
@@ -89,7 +163,6 @@ class Hosts:
         local = {"ansible_connection": "local"}
         reached_by = {
             "w1": local,
-            "w3": local,
             "w2": {
                 "ansible_connection": "ssh",
                 "ansible_ssh_executable": str(self.ssh),
@@ -119,15 +192,20 @@ class Hosts:
                                 "prefix": sys.prefix,
                                 "chdir": str(self.folder / "app"),
                             },
-                            "celery_worker_pools": [
-                                {"name": "default", "queues": ["celery"], "concurrency": 1}
+                            # A step that says what it must not.
+                            "celery_app_steps": [
+                                {
+                                    "name": "talk",
+                                    "argv": ["python", "-c", "import os; print(os.environ['TOKEN'])"],
+                                }
                             ],
+                            "celery_secrets": {"TOKEN": "{{ vault_token }}"},
+                            "celery_worker_pools": [POOL],
                             "celery_service_manager": "multi",
-                            "celery_generated_secrets": ["TOKEN"],
                             "redis_port": self.port,
-                            "redis_password": "common",
+                            "redis_password": "{{ vault_redis_password }}",
                             "redis_binary": program(),
-                            "celery_broker_url": f"redis://:common@127.0.0.1:{self.port}/{database}",
+                            "celery_broker_url": f"{BROKER}{self.port}/{database}",
                             **variables,
                         },
                     }
@@ -138,7 +216,7 @@ class Hosts:
 
     def play(self, inventory: Path, *options: str, playbook: str = "deploy.yml") -> Done:
         done = subprocess.run(
-            [str(BIN / "ansible-playbook"), "-i", str(inventory), playbook, *options],
+            [str(BIN / "ansible-playbook"), "-i", str(inventory), playbook, self._opens, *options],
             cwd=ROOT,
             env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
             text=True,

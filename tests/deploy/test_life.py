@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,10 +14,6 @@ if TYPE_CHECKING:
 
 # What pip, uv and the shims of version managers put into a home for themselves.
 CACHES = {".cache", ".rustup", ".pyenv"}
-
-
-def given(**variables: Any) -> list[str]:
-    return ["-e", json.dumps(variables)]
 
 
 def count(mains: dict[int, str], *words: str) -> int:
@@ -64,48 +60,6 @@ def test_from_clone_to_teardown(checkout: Checkout, subtests: pytest.Subtests) -
         assert second.code == 0, second.output
         assert second.recap["changed"] == 0, second.output
         assert checkout.mains() == mains
-
-    with subtests.test("status"):
-        status = checkout.make("status")
-        assert status.code == 0, status.output
-        assert "default-1@localhost" in status.output
-        assert "ml-1@localhost" in status.output
-
-    with subtests.test("other limits reach the running node, and nothing restarts"):
-        wanted = ["-e", "pool=default", "-e", "max=6"]
-        scaled = checkout.run(
-            ".venv/bin/ansible-playbook", "playbooks/scale.yml", *wanted, *checkout.arguments()
-        )
-        assert scaled.code == 0, scaled.output
-        assert "live: confirmed" in scaled.output
-        file = checkout.prefix / "etc/celery/shop/nodes/default-1.autoscale.json"
-        assert json.loads(file.read_text()) == {"min": 1, "max": 6}
-        assert checkout.mains() == mains
-
-    default, _ = checkout.variables()["celery_worker_pools"]
-    wanted = given(celery_worker_pools=[{**default, "max_tasks_per_child": 500}])
-
-    with subtests.test("check mode predicts, and touches nothing"):
-        before = checkout.tree()
-        predicted = checkout.make("deploy", "--check", "--diff", *wanted)
-        assert predicted.code == 0, predicted.output
-        assert predicted.recap["changed"] > 0, predicted.output
-        assert "-max-tasks-per-child=500" in predicted.output
-        assert checkout.mains() == mains
-        assert checkout.tree() == before
-
-    with subtests.test(
-        "a changed pool restarts its own nodes only, one that leaves the list leaves the host"
-    ):
-        changed = checkout.make("deploy", *wanted)
-        assert changed.code == 0, changed.output
-        now = checkout.mains()
-        gone = [text for pid, text in mains.items() if pid not in now]
-        assert count(now, "worker") == 1
-        assert len(gone) == 2
-        assert all("worker" in text for text in gone)
-        assert not list(checkout.prefix.rglob("ml-1.env"))
-        assert not list(checkout.prefix.rglob("ml-1.pid"))
 
     with subtests.test("nothing was touched outside the prefix"):
         changed_files = checkout.run("git", "status", "--porcelain").output
