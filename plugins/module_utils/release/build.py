@@ -6,6 +6,7 @@ from __future__ import annotations
 import configparser
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import re
@@ -110,7 +111,7 @@ class Runner:
                 stderr=subprocess.STDOUT,
                 pass_fds=(self._lock,),
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=functools.partial(_die_with_parent, os.getpid()),
             )
         except OSError as error:
             raise ReleaseError(f"{doing}: {argv[0]} cannot be run: {error.strerror}") from None
@@ -141,10 +142,13 @@ class Runner:
             return release.scrub(stream.read().decode("utf-8", "replace"), self._secrets)
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """An interrupted play must not leave an installer that writes on: the next run would wait for it."""
     with contextlib.suppress(Exception):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; Linux alone has it
+    if os.getppid() != parent:
+        # Killed before this process had asked to be told.
+        os._exit(1)
 
 
 # -- interpreters ---------------------------------------------------------------------------------
