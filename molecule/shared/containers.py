@@ -22,7 +22,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -44,6 +43,7 @@ BASE_IMAGES = {
 DEBIAN = ("bookworm", "trixie")
 PULL_SECONDS = 180
 BOOT_SECONDS = 60
+LOOK_SECONDS = 0.2  # between two looks at what is waited for
 
 # systemd needs these for the sandboxing and the resource limits that units ask for.
 CAPABILITIES = ["SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN", "SYS_NICE"]
@@ -59,6 +59,8 @@ SYSTEMD_OPTIONS = {
     ],
 }
 LABEL = "celeryops.molecule"
+FAULTS = "/usr/local/lib/molecule/faults.py"  # for workers that load it
+BROUGHT = ("/opt/celery", "/etc/celery", "/usr/bin/redis-server", "/usr/bin/pip3")  # by a deploy
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,6 @@ def start(host: Host, network: str, image_name: str, hosts: list[Host]) -> None:
     """Start one container and wait until it is up, as its systemd says."""
     downloads = CACHE / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
-    run("rm", "--force", host.name)
     options = ["--name", host.name, "--hostname", host.host]
     options += ["--network", network, f"--ip={host.address}", f"--network-alias={host.host}"]
     # A host that boots keeps its card, as others hold its number in mind for a minute.
@@ -233,6 +234,7 @@ def start(host: Host, network: str, image_name: str, hosts: list[Host]) -> None:
     options += [f"--add-host={one.host}:{one.address}" for one in hosts]
     options += ["--label", f"{LABEL}={json.dumps(asdict(replace(host, network=network)))}"]
     options += ["--volume", f"{downloads}:{machine.DOWNLOADS}"]
+    options += ["--volume", f"{HERE / 'faults.py'}:{FAULTS}:ro"]
     for volume, path in host.volumes.items():
         options += ["--volume", f"{network}-{volume}:{path}"]
     for tool in host.tools:
@@ -243,24 +245,29 @@ def start(host: Host, network: str, image_name: str, hosts: list[Host]) -> None:
     elif engine() == "podman":
         options += ["--systemd=false"]
     must("run", "--detach", *options, image_name, "/usr/local/sbin/start-init", host.init)
-    until = time.monotonic() + BOOT_SECONDS
-    while not (state := state_of(host)).endswith("running"):
-        if time.monotonic() > until:
-            why = run("exec", host.name, "systemctl", "--failed", "--no-legend").stdout
-            sys.exit(
-                f"{host.name} is {state or 'not up'} {BOOT_SECONDS} s after its start:\n"
-                f"{why or run('logs', host.name).stdout}"
-            )
-        time.sleep(0.2)
-    put = 'install -d -m 700 /root/.ssh && printf %s "$1" > /root/.ssh/authorized_keys'
-    must("exec", host.name, "sh", "-c", put, "sh", public_key())
-
-
-def state_of(host: Host) -> str:
-    """`running` when the host is up."""
     if host.init == "systemd":
-        return run("exec", host.name, "systemctl", "is-system-running").stdout.strip()
-    return run("container", "inspect", "--format", "{{.State.Status}}", host.name).stdout.strip()
+        booted(host.name, "running")
+    put = (
+        'install -d -m 700 /root/.ssh && printf %s "$1" > /root/.ssh/authorized_keys || exit; shift; '
+        'for path; do [ ! -e "$path" ] || echo "$path"; done'
+    )
+    found = must("exec", host.name, "sh", "-c", put, "sh", public_key(), *BROUGHT)
+    if found and not host.packages:
+        sys.exit(f"{host.name} is not bare, so a deploy would not have to bring what is there:\n{found}")
+
+
+def loop(command: str, seconds: int) -> list[str]:
+    """Wait in a container until a shell command succeeds: each start of an engine's command there is dear."""
+    return ["timeout", str(seconds), "sh", "-c", f"until {command}; do sleep {LOOK_SECONDS}; done"]
+
+
+def booted(name: str, *states: str) -> None:
+    """Wait until the container's systemd has started all; early in a boot nobody answers."""
+    state = f"systemctl is-system-running --wait 2>/dev/null | grep -qxE '{'|'.join(states)}'"
+    if run("exec", name, *loop(state, BOOT_SECONDS)).returncode:
+        failed = "systemctl is-system-running; systemctl --failed --no-legend"
+        why = run("exec", name, "sh", "-c", failed).stdout
+        sys.exit(f"{name} is not up {BOOT_SECONDS} s after its start:\n{why or run('logs', name).stdout}")
 
 
 def tool_path(tool: str) -> str:
@@ -282,6 +289,7 @@ def up(network: str, subnet: str, hosts: list[Host]) -> None:
         fcntl.flock(shared, fcntl.LOCK_EX)
         images = {kind: image(*kind) for kind in kinds}
         public_key()
+    remove(network)
     if run("network", "inspect", network).returncode:
         must("network", "create", f"--subnet={subnet}", network)
     # Before the hosts that share them start, all at once: only one of them could create a volume.
@@ -294,13 +302,19 @@ def up(network: str, subnet: str, hosts: list[Host]) -> None:
             started.result()
 
 
+def remove(network: str) -> None:
+    """Remove all containers of a scenario, in one go."""
+    at_once = ["--time", "0"] if engine() == "podman" else []
+    there = must("ps", "--all", "--quiet", "--filter", f"name={network}-").split()
+    if there:
+        must("rm", "--force", *at_once, "--volumes", *there)
+
+
 def down(network: str, names: list[str]) -> None:
     """Remove containers and network; what is not there is no fault."""
-    at_once = ["--time", "0"] if engine() == "podman" else []
     for name in names:
         cut_mark(name).unlink(missing_ok=True)
-        if run("container", "inspect", name).returncode == 0:
-            must("rm", "--force", *at_once, "--volumes", name)
+    remove(network)
     if run("network", "inspect", network).returncode == 0:
         must("network", "rm", network)
     for volume in run("volume", "ls", "--quiet", "--filter", f"name={network}-").stdout.split():
