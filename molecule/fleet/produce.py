@@ -1,6 +1,7 @@
 """Run in the fleet's environment: sends tasks until it is told to stop, then tells what became of each.
 
-    produce.py FOLDER      ends when FOLDER/stop exists, and leaves FOLDER/report.json
+    produce.py FOLDER      leaves FOLDER/began when a task runs; ends when FOLDER/stop exists, and leaves
+                           FOLDER/report.json
 
 {"sent": 80, "lost": [no result], "again": [began more than once], "nodes": {"ml": [who ran them], ...}}
 """
@@ -35,6 +36,9 @@ def send(queue, seconds):
 # Some wait in the queue that moves, and some run, whatever the moment.
 for _ in range(8):
     send("ml", 3)
+while not Event.objects.filter(kind="task_prerun", subject__in=sent).exists():
+    time.sleep(0.2)
+Path(folder, "began").touch()
 while not Path(folder, "stop").exists():
     send("ml", 1)
     send("celery", 1)
