@@ -50,11 +50,13 @@ def may_keep_worker(phase: str, loop_age: float, redis_for: float | None) -> boo
         loop_age: Seconds since its event loop last turned.
         redis_for: Seconds for which Redis has been answering, None when it does not answer.
 
-    A ready worker feeds by itself or is stuck. One that stops may finish long tasks: the unit's stop time-out
-    bounds that. One that reconnects is kept, for its tasks still run, unless Redis has long been back.
+    A ready worker feeds by itself or is stuck, be it for good or in the midst of a heartbeat or a send of its
+    own, where the library tries again until Redis is back. One that reconnects is kept as well, for its
+    tasks still run, unless Redis has long been back. One that stops may finish long tasks: the unit's stop
+    time-out bounds that.
     """
     if phase == READY:
-        return False
+        return redis_for is None or redis_for < min(loop_age, STUCK_AFTER)
     if phase == RECONNECTING:
         return redis_for is None or min(loop_age, redis_for) < STUCK_AFTER
     return True

@@ -9,7 +9,11 @@ from celeryops import pulse
     [
         (pulse.STARTING, 500, None, True),
         (pulse.READY, 0, 10, False),  # its loop feeds
-        (pulse.READY, 500, 500, False),  # its loop hangs
+        (pulse.READY, 500, 5000, False),  # its loop hangs
+        (pulse.READY, 500, None, True),  # in a send, for Redis is away
+        (pulse.READY, 500, 20, True),  # in a send, and Redis is just back
+        (pulse.READY, 500, 130, False),  # Redis has been back for long
+        (pulse.READY, 70, 100, False),  # Redis was back before the loop stood still
         (pulse.RECONNECTING, 500, None, True),  # Redis is away
         (pulse.RECONNECTING, 500, 20, True),  # Redis is just back
         (pulse.RECONNECTING, 20, 5000, True),  # only this connection broke, a moment ago

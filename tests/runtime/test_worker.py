@@ -112,6 +112,42 @@ def test_redis_may_go_and_come_back(own_grove: Any, until: Any) -> None:
     assert "the worker carries on without it" not in grove.log()
 
 
+def test_a_loop_that_waits_for_redis_is_no_stuck_one(own_grove: Any, until: Any) -> None:
+    """As in the midst of a heartbeat, where kombu tries again until Redis is back."""
+    grove, patience = own_grove, 15.0  # s; more than it may take to see that Redis has gone
+    hold, held = grove.folder / "hold", grove.folder / "held"
+    (grove.folder / "waiting.py").write_text(
+        "from grove import app\n"
+        "import pathlib, time\n"
+        "from celery import signals\n"
+        f"hold, held = pathlib.Path({str(hold)!r}), pathlib.Path({str(held)!r})\n"
+        "def wait():\n"
+        "    if not hold.exists(): return\n"
+        "    held.touch()\n"
+        "    while hold.exists(): time.sleep(0.05)\n"
+        "    app.connection_for_write().ensure_connection()\n"
+        "@signals.worker_ready.connect\n"
+        "def begin(sender, **_): sender.timer.call_repeatedly(0.2, wait)\n"
+    )
+    supervisor, environment = grove.supervise(patience)
+    grove.start("worker", "-n", "default-1@worker1", "-c", "1", app="waiting", **environment)
+    until(lambda: supervisor.messages("READY=1"), "the worker is ready")
+    until(lambda: grove.node().get("status") == "ready", "its record is there")
+    hold.touch()
+    until(held.exists, "its loop stands still")
+    began = time.monotonic()
+    grove.server.stop()
+    hold.unlink()
+    time.sleep(patience + 3)
+    assert supervisor.messages("STATUS=reconnecting", since=began) == []
+    grove.server.start()
+    done = grove.folder / "done"
+    until(lambda: grove.node().get("status") == "ready", "the node is back", 60)
+    grove.send("grove.touch", str(done))
+    until(done.exists, "it works again")
+    assert supervisor.longest_silence(began, time.monotonic()) < patience
+
+
 def test_a_stuck_loop_starves_the_watchdog_and_shows_where(grove: Any, until: Any) -> None:
     (grove.folder / "stuck.py").write_text(
         "from grove import app\n"
