@@ -12,6 +12,7 @@ import sys
 import zipfile
 from pathlib import Path
 from types import ModuleType
+from uuid import uuid4
 
 import pytest
 from ansible._internal._templating._jinja_bits import AnsibleEnvironment
@@ -185,7 +186,8 @@ def test_a_run_keeps_both(once: ModuleType, tmp_path: Path) -> None:
     play = tmp_path / "play.yml"
     play.write_text(
         "- hosts: localhost\n  connection: local\n  gather_facts: false\n  tasks:\n"
-        f"    - ansible.builtin.ping:\n        data: \"{{{{ '{tmp_path.name}' | upper }}}}\"\n"
+        # A template that no run before this one has met.
+        f"    - ansible.builtin.ping:\n        data: \"{{{{ '{uuid4()}' | upper }}}}\"\n"
     )
     kept = ROOT / ".cache" / "molecule" / "once" / once.digest()
     before = (kept / "templates").stat().st_size if kept.exists() else 0
