@@ -41,6 +41,9 @@ def test_a_fleet_joins_leaves_and_is_gone(one: Server) -> None:
 
     assert book(one, "joined", roles=WORKERS)["changed"]
     assert not book(one, "joined", roles=WORKERS)["changed"]
+    again = book(one, "read", roles=WORKERS)
+    assert again["entered"] and again["before"] == again["book"]
+    assert not first["entered"] and first["before"] == {}
 
     moved = {"worker": ["w2", "w3"], "beat": ["w2"]}
     joined = book(one, "joined", roles=moved)

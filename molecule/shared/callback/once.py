@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import io
 import marshal
 import os
-import struct
+import sqlite3
 import sys
 import warnings
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module, util
 from pathlib import Path
@@ -118,49 +118,40 @@ def pack_bytecode() -> None:
 
 
 class Store:
-    """Entries in a file that many processes read, and add to, at once. Each remembers what it has read."""
+    """Entries in a database that many processes read, and add to, at once. Each remembers what it has read.
 
-    MARK = b"\xf0once\x0f"
-    HEAD = struct.Struct("16sII")
+    Nobody keeps a connection: a process that is forked must not use that of its parent. What cannot be read
+    or written is compiled as ever.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self.path = path
         self.read = 0
         self.entries: dict[bytes, bytes] = {}
+        self._ask("CREATE TABLE IF NOT EXISTS entries (id INTEGER PRIMARY KEY, key BLOB, value BLOB)")
 
     def add(self, key: bytes, value: bytes) -> None:
-        head = self.HEAD.pack(key, len(value), zlib.crc32(key + value))
-        try:
-            # In one piece, so that what others add meanwhile stands before or behind it.
-            os.write(self.file, self.MARK + head + value)
-        except OSError:
-            pass  # A full disk is for the run to find, where it needs it.
+        self._ask("INSERT INTO entries (key, value) VALUES (?, ?)", key, value)
         self.entries[key] = value
 
     def refresh(self) -> None:
-        """Read what has been added. Skips what a process left unfinished that was stopped there."""
-        size = os.fstat(self.file).st_size
-        if size <= self.read:
-            return
-        data = os.pread(self.file, size - self.read, self.read)
-        at = done = 0
-        while (at := data.find(self.MARK, at)) >= 0:
-            start = at + len(self.MARK) + self.HEAD.size
-            if start > len(data):
-                break
-            key, length, checksum = self.HEAD.unpack_from(data, at + len(self.MARK))
-            value = data[start : start + length]
-            if len(value) == length and zlib.crc32(key + value) == checksum:
-                self.entries[key] = value
-                at = done = start + length
-            else:  # unfinished for now, or for ever: what follows it tells
-                at += len(self.MARK)
-        self.read += done
+        """Read what has been added."""
+        for number, key, value in self._ask("SELECT id, key, value FROM entries WHERE id > ?", self.read):
+            self.read = number
+            self.entries[key] = value
 
     def get(self, key: bytes) -> bytes | None:
         if key not in self.entries:
             self.refresh()
         return self.entries.get(key)
+
+    def _ask(self, statement: str, *values: Any) -> list[Any]:
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self.path)) as database:
+            # The machine may lose it all when it loses power.
+            database.execute("PRAGMA synchronous = OFF")
+            with database:
+                return database.execute(statement, values).fetchall()
+        return []
 
 
 # What of an environment the compiled code depends on, beside its class.
