@@ -6,7 +6,6 @@ The second host is reached by what stands for ssh.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from tests.support.modules import load
 from tests.support.redis import free_port, program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,16 +72,8 @@ SECRETS = {
 CHANGED = {"vault_token": "to'ken$HOME\\second", "vault_picker_key": "picker&key#second"}
 
 
-def _leaks() -> Any:
-    """What looks for secrets on the hosts of Molecule looks for them here."""
-    spec = importlib.util.spec_from_file_location("leaks", ROOT / "molecule/shared/leaks.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-LEAKS = _leaks()
+# What looks for secrets on the hosts of Molecule looks for them here.
+LEAKS = load(ROOT / "molecule/shared/leaks.py")
 WANTED = {form for secret in [*SECRETS.values(), *CHANGED.values()] for form in LEAKS.forms(secret)}
 
 

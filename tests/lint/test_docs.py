@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
+
+from tests.support.modules import load
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -88,12 +89,7 @@ def test_every_page_is_listed() -> None:
 
 
 def test_the_inventory_reference_is_current() -> None:
-    path = ROOT / "tools/inventory_reference.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec
-    assert spec.loader
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load(ROOT / "tools/inventory_reference.py")
     current = (ROOT / "docs/inventory.md").read_text()
     assert current == tool.render(tool.read(ROOT / "roles")), (
         "run: .venv/bin/python tools/inventory_reference.py"

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import io
 import os
 import subprocess
@@ -20,6 +19,8 @@ from ansible._internal._templating._jinja_bits import AnsibleEnvironment
 from ansible.executor.module_common import _CachedModule
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+
+from tests.support.modules import load
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -41,11 +42,7 @@ PACKED = {
 
 @pytest.fixture(scope="module")
 def once() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("once", ROOT / "molecule/shared/callback/once.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(ROOT / "molecule/shared/callback/once.py")
 
 
 def pack(files: dict[str, str]) -> bytes:

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shelve
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+from tests.support.modules import load
 
 SCRIPT = Path(__file__).resolve().parents[3] / "roles/celery_beat/files/check_schedule.py"
 
 
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("check_schedule", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-check_schedule = load()
+check_schedule = load(SCRIPT)
 
 
 @pytest.fixture

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.modules import load
+
 TOOL = Path(__file__).resolve().parents[3] / "tools/inventory_reference.py"
-_spec = importlib.util.spec_from_file_location("inventory_reference", TOOL)
-assert _spec
-assert _spec.loader
-tool = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tool)
+tool = load(TOOL)
 
 
 @pytest.mark.parametrize(
