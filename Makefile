@@ -1,6 +1,6 @@
 # Every target is one plain command; README shows them without make.
 ENV ?= local
-PYTHON ?= python3
+PYTHON ?=
 ARGS ?=
 
 export PYTHON

@@ -107,7 +107,9 @@ class Machine:
         place = self.collections["previous"] / "ansible_collections/celeryops/fleet"
         place.mkdir(parents=True)
         with tarfile.open(PREVIOUS) as packed:
-            packed.extractall(place, filter="data")
+            # Debian 12's Python knows no filter, and asks for none.
+            packed.extraction_filter = getattr(tarfile, "data_filter", None)
+            packed.extractall(place)
         galaxy = ["ansible-galaxy", "collection"]
         self._must([*galaxy, "build", "--output-path", str(self.folder)], ROOT, os.environ)
         (tarball,) = map(str, self.folder.glob("*.tar.gz"))
