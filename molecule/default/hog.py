@@ -1,7 +1,7 @@
 """Run on a host: gives the slice of an autoscaled node a limit of memory, and takes what is in it.
 
     python3 hog.py limit UNIT BYTES   limit the slice of a unit; prints the slice
-    python3 hog.py left UNIT BYTES    hold all memory of it but so many bytes, until killed
+    python3 hog.py left UNIT BYTES    hold all memory of it but so many bytes, until killed; says when it does
 
 Where the host's systemd cannot limit memory, `limit` prints nothing, and there is nothing to take.
 """
@@ -9,6 +9,7 @@ Where the host's systemd cannot limit memory, `limit` prints nothing, and there 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -53,7 +54,14 @@ def leave(unit: str, size: int) -> None:
     while True:
         while room(group)[1] > size + STEP:
             held.append(PAGE * (STEP // len(PAGE)))
+        say_ready()
         time.sleep(0.2)
+
+
+def say_ready() -> None:
+    if address := os.environ.pop("NOTIFY_SOCKET", ""):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.sendto(b"READY=1", address.replace("@", "\0", 1))
 
 
 if __name__ == "__main__":
