@@ -305,7 +305,7 @@ def test_clocks_that_differ(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import time\nright = time.time\ntime.time = lambda: right() + 61\n"
     )
-    does = f'PYTHONPATH={tmp_path} exec {sys.executable} "$@"'
+    does = f'PYTHONPATH={tmp_path} exec {sys.executable} -B "$@"'
     late = {"ansible_python_interpreter": executable(tmp_path / "python", does)}
     inventory = inventory_of(tmp_path, {"worker1": {}, "worker2": late})
     message = refused(tmp_path / "prefix", {}, inventory=inventory)

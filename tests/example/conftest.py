@@ -40,7 +40,6 @@ class Shop:
             "CELERY_BROKER_URL": broker,
             "SHOP_DATABASE": str(directory / "shop.sqlite3"),
             "SHOP_SECRET_KEY": "for tests only",
-            "PYTHONDONTWRITEBYTECODE": "1",
             # The tests may run as root in a container, which Celery warns about.
             "C_FORCE_ROOT": "1",
         }

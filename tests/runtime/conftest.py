@@ -108,7 +108,6 @@ class Grove:
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("CELERY")},
             "PYTHONPATH": str(runtime),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "CELERY_LOADER": "celeryops.loader:FleetLoader",
             "CELERY_BROKER_URL": server.url,
             "CELERYOPS_FLEET": "grove",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import gc
 import hashlib
 import io
 import marshal
@@ -28,6 +29,7 @@ from ansible._internal._templating._jinja_bits import (
 )
 from ansible._internal._templating._jinja_common import _TemplateConfig
 from ansible.executor.module_common import _CachedModule
+from ansible.module_utils._internal._datatag import _AnsibleTaggedFloat, _AnsibleTaggedInt, _AnsibleTaggedStr
 from ansible.plugins.callback import CallbackBase
 from ansible.release import __version__
 from jinja2 import __version__ as jinja_version
@@ -46,10 +48,14 @@ description:
     bytecode to them. A host whose Python is as new as the controller's need not compile the sources, any
     other host does as ever.
   - Ansible compiles a template each time it fills it in. Keeps what came of it, for all processes and runs.
+  - Ansible copies the parsed files of a role each time that the role is used. Tagged strings and numbers are
+    as unchangeable as plain ones. Lets a copy be the same object.
   - The processes that work for a task compile the plugins of a collection when they need them, each for
     itself. Imports them before, where all processes come from.
   - A Python on this machine that is told not to buffer its output reads each module byte by byte. Does not
     pass that on.
+  - The collector of garbage writes to every object that it looks at, and memory that a forked process writes
+    to is copied. Takes all objects from its sight that are there before the fork.
   - Ansible looks 1000 times a second whether one of these processes has answered. Lets it look 100 times.
 """
 
@@ -115,6 +121,14 @@ def pack_bytecode() -> None:
         write(dataclasses.replace(module, zip_data=base64.b64encode(archive)), path)
 
     _CachedModule.dump = dump
+
+
+TAGGED_SCALARS: tuple[Any, ...] = (_AnsibleTaggedFloat, _AnsibleTaggedInt, _AnsibleTaggedStr)
+
+
+def share_scalars() -> None:
+    for kind in TAGGED_SCALARS:
+        kind.__deepcopy__ = lambda self, memo: self
 
 
 class Store:
@@ -281,6 +295,7 @@ class CallbackModule(CallbackBase):
         # Where Ansible looks first. It removes the link with the folder when it ends.
         os.symlink(archives, Path(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache"))
         pack_bytecode()
+        share_scalars()
         self.templates = keep_templates(kept / "templates")
         constants.DEFAULT_INTERNAL_POLL_INTERVAL = 0.01
         # With it a Python reads the module that it is given, its standard input, byte by byte.
@@ -291,3 +306,4 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         self.templates.refresh()
+        gc.freeze()

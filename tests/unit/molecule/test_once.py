@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import io
 import os
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from ansible._internal._datatag._tags import Origin
 from ansible._internal._templating._jinja_bits import AnsibleEnvironment
 from ansible.executor.module_common import _CachedModule
 from ansible.parsing.dataloader import DataLoader
@@ -161,6 +163,26 @@ def test_a_filter_that_wants_something_else_is_compiled_anew(
     wanting.jinja_pass_arg = once._PassArg.context  # type: ignore[attr-defined]
     templates.code(environment, ("key",), build)
     assert len(built) == 2
+
+
+def test_a_copy_has_its_own_containers_and_the_tags(
+    once: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in once.TAGGED_SCALARS:
+        monkeypatch.setattr(kind, "__deepcopy__", None, raising=False)  # so that it is taken away again
+    once.share_scalars()
+    parsed = DataLoader().load("names: [one, 2]\n", file_name="/names.yml")
+    copied = copy.deepcopy(parsed)
+    copied["names"].append("three")
+    assert parsed == {"names": ["one", 2]}
+    assert copied == {"names": ["one", 2, "three"]}
+    assert copied["names"][0] is parsed["names"][0]
+    for kept, new in (
+        (parsed, copied),
+        (parsed["names"], copied["names"]),
+        *zip(parsed["names"], copied["names"], strict=False),
+    ):
+        assert Origin.get_tag(new) == Origin.get_tag(kept) is not None
 
 
 def test_store_is_read_and_added_to_by_several(once: ModuleType, tmp_path: Path) -> None:
