@@ -294,10 +294,10 @@ def test_told_to_stop_it_hands_over_at_once(candidates: Candidates) -> None:
     beats = patient(candidates)
     first = candidates.holder()
     beats[first].terminate()
-    assert beats[first].wait(20) == 0
+    assert beats[first].wait(60) == 0
     began = time.monotonic()
     candidates.until(lambda: candidates.holder() not in ("", first), "the bell was heard")
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 40
     assert not candidates.token(first).exists()
 
 

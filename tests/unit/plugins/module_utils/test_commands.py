@@ -39,11 +39,11 @@ def test_a_missing_environment_file_stops_the_command(tmp_path: Path) -> None:
 
 def test_a_launch_is_not_held_up_by_what_it_leaves_running() -> None:
     began = time.monotonic()
-    launch = commands.Launch(["/bin/sh", "-c", "echo begun; sleep 5 & exit 3"])
+    launch = commands.Launch(["/bin/sh", "-c", "echo begun; sleep 60 & exit 3"])
     while launch.rc is None:
         time.sleep(0.01)
     assert launch.rc == 3 and launch.output() == "begun"
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 40
 
 
 def test_a_launch_of_nothing() -> None:

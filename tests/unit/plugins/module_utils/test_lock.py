@@ -37,7 +37,7 @@ def test_without_another_there_is_nothing_to_say(tmp_path: Path) -> None:
 
 def test_another_is_waited_for_and_named(tmp_path: Path) -> None:
     with other(tmp_path, 1.5) as process, lock.held(str(tmp_path), "this", 30) as warning:
-        assert process.wait(5) == 0
+        assert process.wait(60) == 0
         assert f"process {process.pid} (another)" in warning
 
 
@@ -47,7 +47,7 @@ def test_one_that_does_not_end_is_refused(tmp_path: Path) -> None:
         named = rf"process {process.pid} \(another\) since .*waited 0 s"
         with pytest.raises(lock.LockedError, match=named), lock.held(str(tmp_path), "this", 0.3):
             pass
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 40
         process.kill()
     with lock.held(str(tmp_path), "this", 0.3) as warning:
         assert warning == ""
