@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -24,6 +25,30 @@ def taken() -> Iterator[int]:
         server.bind(("127.0.0.1", 0))
         server.listen()
         yield server.getsockname()[1]
+
+
+@pytest.fixture
+def nodes_of_two_fleets(tmp_path: Path) -> Iterator[None]:
+    """What looks like nodes to those who only look: by environment, command line and what they catch."""
+    names = {"beat": "shop", "default-1": "shop", "default-2": "meadow"}
+    code = (
+        "import signal, time; signal.signal(signal.SIGINT, print); print('here', flush=True); time.sleep(600)"
+    )
+    with contextlib.ExitStack() as running:
+        for node, fleet in names.items():
+            environment = {
+                **os.environ,
+                "CELERYOPS_NODE": node,
+                "CELERYOPS_FLEET": fleet,
+                "CELERYOPS_RUN_DIR": str(tmp_path),
+            }
+            command = [sys.executable, "-c", code, "beat" if node == "beat" else "worker"]
+            process = running.enter_context(
+                subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+            )
+            running.callback(process.kill)
+            assert process.stdout and process.stdout.readline() == b"here\n"
+        yield
 
 
 def preflight(**params: Any) -> dict[str, Any]:
@@ -101,6 +126,13 @@ def test_the_fleets_own_process_keeps_its_port(tmp_path: Path, taken: int) -> No
     pidfile.write_text(str(os.getpid()))
     port = {"port": taken, "purpose": "Flower", "variable": "celery_flower_port", "pidfile": str(pidfile)}
     assert preflight(ports=[port])["problems"] == []
+
+
+@pytest.mark.usefixtures("nodes_of_two_fleets")
+def test_the_fleets_own_nodes_are_named(tmp_path: Path) -> None:
+    assert preflight(run_dir=str(tmp_path))["nodes"] == ["beat", "default-1"]
+    assert preflight(run_dir=str(tmp_path), fleet="meadow")["nodes"] == ["default-2"]
+    assert preflight(run_dir=str(tmp_path / "other"))["nodes"] == []
 
 
 def test_a_size_without_a_unit_is_refused() -> None:
