@@ -1,7 +1,7 @@
 """Run on a host: gives the slice of an autoscaled node a limit of memory, and takes what is in it.
 
     python3 hog.py limit UNIT BYTES   limit the slice of a unit; prints the slice
-    python3 hog.py left UNIT BYTES    hold all memory of it but so many bytes, until killed; says when it does
+    python3 hog.py left UNIT BYTES    hold all but so many bytes of it until killed; ready when nodes know
 
 Where the host's systemd cannot limit memory, `limit` prints nothing, and there is nothing to take.
 """
@@ -18,6 +18,8 @@ from pathlib import Path
 CGROUPS = Path("/sys/fs/cgroup")
 PAGE = os.urandom(4096)
 STEP = 1 << 20
+#: Seconds after which a node has surely looked at the memory that is left: it does so each second.
+SEEN = 5
 #: The files of a group by version: its limit, its use, and the name of what can be taken from it at once.
 VERSIONS = (
     ("memory.max", "memory.current", "inactive_file"),
@@ -51,10 +53,13 @@ def limit(unit: str, size: int) -> str:
 def leave(unit: str, size: int) -> None:
     group = show("ControlGroup", show("Slice", unit))
     held = []
+    full = 0.0
     while True:
         while room(group)[1] > size + STEP:
             held.append(PAGE * (STEP // len(PAGE)))
-        say_ready()
+        full = full or time.monotonic()
+        if time.monotonic() - full > SEEN:
+            say_ready()
         time.sleep(0.2)
 
 
