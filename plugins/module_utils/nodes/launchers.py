@@ -6,23 +6,24 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from typing import Sequence
 
 from ansible_collections.celeryops.fleet.plugins.module_utils.commands import Launch, sourced
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import Step
 
 
-class Launcher:
+class Launcher(ABC):
     """How this manager's nodes are started."""
 
     # The program that it runs.
     command = ""
 
+    @abstractmethod
     def launch(self, steps: Sequence[Step]) -> list[tuple[Sequence[Step], Launch]]:
         """Start these nodes; one command may bring up several. A node left out is asked for again."""
-        raise NotImplementedError
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027 - some have nothing to do then
         """Everything that was to be started is up, or was given up."""
 
 

@@ -9,6 +9,7 @@ for each node. Managers observe and act; the module reports.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
 from typing import Iterable, Sequence
 
@@ -130,22 +131,22 @@ class Outcome:
         return {name: sorted(set(getattr(self, name))) for name in names}
 
 
-class Manager:
+class Manager(ABC):
     """What keeps nodes running on a host."""
 
     name = ""
 
+    @abstractmethod
     def observe(self, wanted: Sequence[Wanted]) -> list[Observed]:
         """The wanted nodes that exist in any form, and every other node of the manager's kind."""
-        raise NotImplementedError
 
+    @abstractmethod
     def obstacles(self, steps: Sequence[Step]) -> list[str]:
         """What keeps a plan from being carried out. Asked before anything is stopped for it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def apply(self, steps: Sequence[Step]) -> Outcome:
         """Act on a plan. Failures are gathered, not raised, so that every node gets its turn."""
-        raise NotImplementedError
 
 
 def plan(wanted: Sequence[Wanted], observed: Iterable[Observed]) -> list[Step]:

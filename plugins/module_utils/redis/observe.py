@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from typing import Any
 
 from ansible_collections.celeryops.fleet.plugins.module_utils import units
@@ -26,7 +27,7 @@ def read(path: str) -> str | None:
         return None
 
 
-class Observer:
+class Observer(ABC):
     """Reads wishes and host. Subclasses say how their server is recognised and found."""
 
     def __init__(self, params: dict[str, Any], check_mode: bool) -> None:
@@ -48,12 +49,12 @@ class Observer:
         """Directives that follow from how the server is run."""
         return {}
 
+    @abstractmethod
     def look(self) -> list[str]:
         """Find the binary; returns what forbids to go on."""
-        raise NotImplementedError
 
-    def is_ours(self, session: redis_session.Session) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def is_ours(self, session: redis_session.Session) -> bool: ...
 
     def older_passwords(self) -> list[str]:
         return [redisconf.first_value(self.written, "requirepass")]

@@ -11,6 +11,7 @@ lets the old or the new password in, or none.
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from typing import Any, Mapping, Sequence
 
 from ansible_collections.celeryops.fleet.plugins.module_utils import files
@@ -33,9 +34,9 @@ class Reconciler(Observer):
 
     # What subclasses give.
 
+    @abstractmethod
     def contents(self, text: str) -> list[tuple[str, str]]:
         """Path and text of the configuration files that are ours or hold a line of ours."""
-        raise NotImplementedError
 
     def paths(self) -> list[str]:
         return [path for path, unused in self.contents("")]
@@ -58,17 +59,17 @@ class Reconciler(Observer):
         """What else than files and directives differs, as diffs; ``prepare`` mends it."""
         return []
 
+    @abstractmethod
     def place(self, host: files.Converger, text: str) -> None:
         """Converge our file and what makes the server read it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def snapshot(self) -> Any:
         """What must be put back when the server does not start with the new files."""
-        raise NotImplementedError
 
+    @abstractmethod
     def restore(self, snapshot: Any) -> bool:
         """Put it back; returns whether there was anything."""
-        raise NotImplementedError
 
     # What all do.
 
