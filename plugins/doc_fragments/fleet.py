@@ -19,8 +19,8 @@ options:
   status_command:
     description:
       - The command which prints the fleet's records as JSON, as a list of arguments.
-      - By default C(python -m celeryops status --json) where O(python) is given, which does not import the
-        application, else C(bin/celery fleet status --json) in O(opt_dir).
+      - By default C(python -m celeryops status --json), which does not import the application, with O(python)
+        where that is given, else with the active release's by C(bin/run) in O(opt_dir).
     type: list
     elements: str
   python:

@@ -74,7 +74,7 @@ def status_command(
         return list(given), []
     if python and etc_dir:
         return [python, "-m", "celeryops", "status", "--json"], [os.path.join(etc_dir, "environment")]
-    return [os.path.join(opt_dir, "bin", "celery"), "fleet", "status", "--json"], []
+    return [os.path.join(opt_dir, "bin", "run"), "python", "-m", "celeryops", "status", "--json"], []
 
 
 class Convergence:

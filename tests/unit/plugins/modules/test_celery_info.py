@@ -11,14 +11,14 @@ RECORD = {"kind": "worker", "node": "n-1@h", "host": "h", "pid": 7, "status": "r
 WRAPPER = """#!/bin/sh
 echo "$@" >> {calls}
 case "$1" in
-  fleet) echo 'a line of the application'; cat {status};;
+  python) echo 'a line of somebody else'; cat {status};;
   inspect) shift; case "$*" in *destination*) cat {late};; *) cat {pings};; esac;;
 esac
 """
 
 
 class Host:
-    """A host with a wrapper that answers from files."""
+    """A host with wrappers that answer from files."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -26,9 +26,10 @@ class Host:
         files = {name: root / name for name in ("calls", "status", "pings", "late")}
         for path in files.values():
             path.touch()
-        wrapper = root / "bin/celery"
-        wrapper.write_text(WRAPPER.format(**files))
-        wrapper.chmod(0o755)
+        for name in ("run", "celery"):
+            wrapper = root / "bin" / name
+            wrapper.write_text(WRAPPER.format(**files))
+            wrapper.chmod(0o755)
 
     def answers(self, name: str, value: Any) -> None:
         (self.root / name).write_text(json.dumps(value))
@@ -78,6 +79,6 @@ def test_a_host_without_a_fleet(tmp_path: Path) -> None:
 
 def test_records_that_cannot_be_read(tmp_path: Path) -> None:
     host = Host(tmp_path)
-    (tmp_path / "bin/celery").write_text("#!/bin/sh\necho no broker >&2\nexit 1\n")
+    (tmp_path / "bin/run").write_text("#!/bin/sh\necho no broker >&2\nexit 1\n")
     result = host.info()
     assert result["failed"] and "no broker" in result["msg"]

@@ -142,7 +142,8 @@ def test_who_manages_what(one: Layout, manager: type, launcher: str | None) -> N
 
 
 def test_where_the_records_are_read() -> None:
-    assert status_command("/o", "/e", None, None) == (["/o/bin/celery", "fleet", "status", "--json"], [])
+    wrapped = ["/o/bin/run", "python", "-m", "celeryops", "status", "--json"]
+    assert status_command("/o", "/e", None, None) == (wrapped, [])
     cheap = (["/v/python", "-m", "celeryops", "status", "--json"], ["/e/environment"])
     assert status_command("/o", "/e", "/v/python", None) == cheap
     assert status_command("/o", "/e", "/v/python", ["mine"]) == (["mine"], [])
