@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-os.environ["ANSIBLE_CALLBACK_PLUGINS"] = str(Path(__file__).parents[1] / "molecule/shared/callback")
-os.environ["ANSIBLE_CALLBACKS_ENABLED"] = "once"
+from tests.support.once import ONCE
+
+os.environ.update(ONCE)

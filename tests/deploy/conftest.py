@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.once import ONCE
 from tests.support.redis import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +55,10 @@ class Checkout:
             "HOME": str(home),
             "ANSIBLE_NOCOLOR": "1",
         }
+
+    def hurry(self) -> None:
+        """From now on plays do once what Ansible does anew in every run. Until then they are a new user's."""
+        self._environment.update(ONCE)
 
     def run(self, *command: str) -> Done:
         done = subprocess.run(

@@ -24,6 +24,7 @@ def test_from_clone_to_teardown(checkout: Checkout, subtests: pytest.Subtests) -
     first = checkout.make("deploy")
     assert first.code == 0, first.output
     mains = checkout.mains()
+    checkout.hurry()
 
     with subtests.test("everything runs, once"):
         assert count(mains, "celery", "worker", "default-1@localhost") == 1

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.once import ONCE
 from tests.support.redis import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +93,7 @@ class Machine:
                 for name, value in os.environ.items()
                 if not name.startswith(("ANSIBLE", "CELERY", "MOLECULE"))
             },
+            **ONCE,
             "ANSIBLE_HOME": str(folder / "ansible"),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_PIPELINING": "1",

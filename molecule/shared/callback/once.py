@@ -7,7 +7,7 @@ import gc
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ type: aggregate
 short_description: Does once what Ansible does again and again
 description:
   - What it keeps stands below C(.cache/molecule/once), in a folder whose name is a digest of everything that
-    it is made from. A change in the checkout, of Ansible, Jinja or Python is a new folder.
+    it is made from. A change in the collection that the run uses, of this, of Ansible, Jinja or Python is a
+    new folder.
   - For each run Ansible packs every module with what it imports into an archive. Keeps the archives, and adds
     bytecode to them. A host whose Python is as new as the controller's need not compile the sources, any
     other host does as ever.
@@ -46,20 +47,25 @@ description:
   - Ansible looks 1000 times a second whether one of these processes has answered. Lets it look 100 times.
 """
 
-MADE_FROM = ("meta/runtime.yml", "plugins", "molecule/shared/callback/once.py", "molecule/shared/kept")
+COLLECTION = "ansible_collections.celeryops.fleet"
+OF_COLLECTION = ("meta/runtime.yml", "plugins")
+OF_THIS = ("molecule/shared/callback/once.py", "molecule/shared/kept")
 IMPORTED = ("action", "filter", "lookup")
 
 
-def files() -> Iterator[Path]:
-    for name in MADE_FROM:
-        path = ROOT / name
-        yield from sorted(path.rglob("*.py")) if path.is_dir() else [path]
+def files(folder: Path, names: Iterable[str]) -> Iterator[tuple[Path, Path]]:
+    """Each with its place in the folder."""
+    for name in names:
+        path = folder / name
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            yield file.relative_to(folder), file
 
 
-def digest() -> str:
-    content = hashlib.sha256(f"{__version__}\0{jinja_version}\0{sys.version}\0{sys.prefix}".encode())
-    for path in files():
-        content.update(f"\0{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+def digest(collection: Path) -> str:
+    """Of content, wherever it lies: a clone, or what is installed from the tarball, shares what is kept."""
+    content = hashlib.sha256(f"{__version__}\0{jinja_version}\0{sys.version}".encode())
+    for place, path in [*files(collection, OF_COLLECTION), *files(ROOT, OF_THIS)]:
+        content.update(f"\0{place}\0".encode() + path.read_bytes())
     return content.hexdigest()[:12]
 
 
@@ -79,7 +85,10 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
-        kept = ROOT / ".cache" / "molecule" / "once" / digest()
+        # Where the run finds it: the checkout, what was installed from a tarball, perhaps another release.
+        (folder,) = import_module(COLLECTION).__path__
+        collection = Path(folder)
+        kept = ROOT / ".cache" / "molecule" / "once" / digest(collection)
         archives = kept / "modules"
         archives.mkdir(parents=True, exist_ok=True)
         # Where Ansible looks first. It removes the link with the folder when it ends.
@@ -91,8 +100,8 @@ class CallbackModule(CallbackBase):
         # With it a Python reads the module that it is given, its standard input, byte by byte.
         os.environ.pop("PYTHONUNBUFFERED", None)
         for kind in IMPORTED:
-            for path in sorted((ROOT / "plugins" / kind).glob("*.py")):
-                import_module(f"ansible_collections.celeryops.fleet.plugins.{kind}.{path.stem}")
+            for path in sorted((collection / "plugins" / kind).glob("*.py")):
+                import_module(f"{COLLECTION}.plugins.{kind}.{path.stem}")
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         self.templates.refresh()

@@ -7,6 +7,7 @@ import base64
 import copy
 import io
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -50,6 +51,20 @@ def test_a_copy_has_its_own_containers_and_the_tags(
         assert Origin.get_tag(new) == Origin.get_tag(kept) is not None
 
 
+def test_what_is_kept_is_of_one_content(once: ModuleType, tmp_path: Path) -> None:
+    """The same elsewhere, as the tarball brings it, shares it; another release, or a change, does not."""
+    copied = tmp_path / "fleet"
+    for name in ("meta", "plugins"):
+        shutil.copytree(ROOT / name, copied / name)
+    assert once.digest(copied) == once.digest(ROOT)
+    changed = copied / "plugins/module_utils/fingerprint.py"
+    changed.write_text(changed.read_text() + "\n")
+    digests = {once.digest(ROOT), once.digest(copied)}
+    changed.rename(changed.with_name("print.py"))
+    digests.add(once.digest(copied))
+    assert len(digests) == 3
+
+
 def read(path: Path) -> dict[bytes, bytes]:
     store = Store(path)
     store.refresh()
@@ -64,7 +79,7 @@ def test_a_run_keeps_both(once: ModuleType, tmp_path: Path) -> None:
         # A template that no run before this one has met.
         f"    - ansible.builtin.ping:\n        data: \"{{{{ '{uuid4()}' | upper }}}}\"\n"
     )
-    kept = ROOT / ".cache" / "molecule" / "once" / once.digest()
+    kept = ROOT / ".cache" / "molecule" / "once" / once.digest(ROOT)
     before = len(read(kept / "templates")) if kept.exists() else 0
     environment = {
         **os.environ,
