@@ -81,21 +81,39 @@ def shown_in(text: bytes) -> list[bytes]:
     return [form for form in WANTED if form in text]
 
 
+def processes() -> dict[str, str]:
+    """When each of this machine began, by its id."""
+    found = {}
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            # The name in parentheses may itself hold blanks and parentheses.
+            found[name] = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[19]
+    return found
+
+
 class Watch:
-    """Looks at every command line of this machine, again and again, for as long as it is open."""
+    """Looks at the command lines of this machine, again and again, for as long as it is open.
+
+    Those of what ran before it was made are not of these tests.
+    """
 
     def __init__(self) -> None:
         self.seen: set[bytes] = set()
+        self._before = processes()
 
     def _look(self) -> None:
         wanted = re.compile(b"|".join(map(re.escape, WANTED)))
+        now = processes()
+        # Another process may have got the id of one that has ended.
+        others = {name for name, began in self._before.items() if now.get(name) == began}
         while not self._end.wait(0.1):
-            for name in os.listdir("/proc"):
-                if name.isdecimal():
-                    with contextlib.suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
-                        text = file.read().replace(b"\0", b" ")
-                        if wanted.search(text):
-                            self.seen.add(text)
+            names = set(filter(str.isdecimal, os.listdir("/proc")))
+            others &= names
+            for name in names - others:
+                with contextlib.suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
+                    text = file.read().replace(b"\0", b" ")
+                    if wanted.search(text):
+                        self.seen.add(text)
 
     def __enter__(self) -> Watch:
         self._end = threading.Event()
