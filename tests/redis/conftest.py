@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
-import json
 import os
 import signal
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 
+from tests.support.collection import run_module
 from tests.support.redis import PROGRAMS, free_port, program
 from tests.support.waiting import alive, until
-
-COLLECTIONS = Path(__file__).resolve().parents[2] / ".collections"
-if str(COLLECTIONS) not in sys.path:
-    sys.path.insert(0, str(COLLECTIONS))
-
-
-def run_module(name: str, arguments: dict[str, Any], **flags: bool) -> dict[str, Any]:
-    """Run a module in this process; flags are check and diff."""
-    wrapped = dict(
-        arguments,
-        _ansible_check_mode=flags.get("check", False),
-        _ansible_diff=flags.get("diff", False),
-        _ansible_remote_tmp=tempfile.gettempdir(),
-    )
-    module = importlib.import_module(f"ansible_collections.celeryops.fleet.plugins.modules.{name}")
-    said = io.StringIO()
-    with patch_module_args(wrapped), contextlib.redirect_stdout(said), pytest.raises(SystemExit):
-        module.main()
-    return dict(json.loads(said.getvalue()))
 
 
 @dataclass

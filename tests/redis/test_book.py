@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.collection import run_module
 from tests.support.redis import free_port
 from tests.support.waiting import until
 
-from .conftest import Server, run_module
+from .conftest import Server
 
 WORKERS = {"worker": ["w1", "w2"], "beat": ["w1"]}
 

@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.collection import COLLECTIONS
 from tests.support.redis import free_port, program
 from tests.support.waiting import alive, until
-
-from .conftest import COLLECTIONS
 
 # One start of Ansible for several runs of the role: `runs` is what each of them is given.
 PLAY = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from .conftest import run_module
+from tests.support.collection import run_module
 
 
 def test_from_nothing_to_no_change(tmp_path: Path) -> None:
