@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import celery
+import kombu.pools
 import pytest
 
 from tests.support.redis import RedisServer
@@ -103,8 +104,8 @@ class Grove:
         self.server = server
         self._running: list[subprocess.Popen[bytes]] = []
         (folder / "grove.py").write_text(APPLICATION)
-        self._producer = celery.Celery(broker=server.url, set_as_current=False, loader="app")
-        self._producer.conf.broker_transport_options = {"global_keyprefix": "grove:"}
+        self.producer = celery.Celery(broker=server.url, set_as_current=False, loader="app")
+        self.producer.conf.broker_transport_options = {"global_keyprefix": "grove:"}
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("CELERY")},
             "PYTHONPATH": str(runtime),
@@ -169,7 +170,7 @@ class Grove:
         return result
 
     def send(self, task: str, *args: Any) -> None:
-        self._producer.send_task(task, args=args, queue="oak")
+        self.producer.send_task(task, args=args, queue="oak")
 
     def hurry(self) -> None:
         """Naps that have not begun take no time any more: more may be sent than a test waits for."""
@@ -195,6 +196,8 @@ class Grove:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         self._running.clear()
+        # Applications share their connections, and this test may have cut them.
+        kombu.pools.reset()
 
 
 @pytest.fixture(scope="session")
