@@ -24,6 +24,7 @@ import celery
 import kombu.pools
 import pytest
 
+from tests.support.plugins import hide_flower
 from tests.support.redis import RedisServer
 from tests.support.waiting import until
 
@@ -214,6 +215,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"Metadata-Version: 2.1\nName: celeryops\nVersion: {celeryops.__version__}\n"
     )
     shutil.copy(RUNTIME / "entry_points.txt", info)
+    hide_flower(folder)
     return folder
 
 
