@@ -6,11 +6,13 @@ the runtime is the checkout's own.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import celery
 import pytest
 
+from tests.support.plugins import hide_flower
 from tests.support.redis import RedisServer
 from tests.support.waiting import until
 
@@ -33,6 +36,8 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.convergence 
     Layout,
 )
 from ansible_collections.celeryops.fleet.plugins.module_utils.nodes.reconcile import Wanted  # noqa: E402
+
+A, B = "a" * 16, "b" * 16
 
 APPLICATION = """
 import os, time
@@ -114,7 +119,9 @@ class Fleet:
 
     def flower(self, fingerprint: str, port: int, **more: Any) -> Wanted:
         path = self.root / "etc/flower.env"
-        path.write_text(f'CELERYOPS_NODE="flower"\nCELERYOPS_FINGERPRINT="{fingerprint}"\n')
+        path.write_text(
+            f'CELERYOPS_NODE="flower"\nCELERYOPS_FINGERPRINT="{fingerprint}"\nPYTHONPATH="{self._path}"\n'
+        )
         argv = (f"{_bin()}/celery", "-A", "orchard", "flower", "--address=127.0.0.1", f"--port={port}")
         environments = (str(self.root / "etc/environment"), str(path))
         app = str(self.root / "app")
@@ -133,6 +140,10 @@ class Fleet:
     def pid(self, node: str) -> int:
         return processes.read_pidfile(str(self.root / "run" / f"{node}.pid"))
 
+    @property
+    def _path(self) -> str:
+        return f"{_CHECKOUT}/runtime:{self.root}/app"
+
     def environment(self, **more: str) -> None:
         lines = {
             "CELERYOPS_FLEET": "orchard",
@@ -140,7 +151,7 @@ class Fleet:
             "CELERYOPS_HOST": "host",
             "CELERY_LOADER": "celeryops.loader:FleetLoader",
             "CELERY_BROKER_URL": self.url,
-            "PYTHONPATH": f"{_CHECKOUT}/runtime:{self.root}/app",
+            "PYTHONPATH": f"{self.root}/hidden:{self._path}",
             "SPT_NOENV": "1",
             **more,
         }
@@ -164,50 +175,94 @@ class Fleet:
     def count(self, key: str) -> int:
         return int(self.books.get(key) or 0)
 
-    def everyone(self) -> list[int]:
+    def everyone(self) -> list[processes.Process]:
         found = processes.read_many(processes.all_pids()).values()
-        return [one.pid for one in found if processes.belongs(one, "orchard", self.layout.run_dir)]
+        return [one for one in found if processes.belongs(one, "orchard", self.layout.run_dir)]
+
+    def kill(self, which: Callable[[processes.Process], bool] = lambda process: True) -> None:
+        """End these processes as a crash would."""
+        for process in filter(which, self.everyone()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+        until(lambda: not any(map(which, self.everyone())), "all of them have ended")
 
 
 def _bin() -> str:
     return os.path.dirname(sys.executable)
 
 
-@pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server.url
-
-
-@pytest.fixture
-def fleet(tmp_path: Path, redis_url: str) -> Iterator[Fleet]:
-    for name in ("opt/bin", "etc/nodes", "run", "log", "app"):
-        (tmp_path / name).mkdir(parents=True)
-    import redis
-
-    books = redis.Redis.from_url(f"{redis_url}")
-    books.flushall()
-    (tmp_path / "app/orchard.py").write_text(APPLICATION)
-    places = {name: tmp_path / name for name in ("app", "etc", "run", "log")}
+def _furnish(fleet: Fleet) -> None:
+    """What the roles render, and the application, as they are before a test."""
+    root = fleet.root
+    for name in ("opt/bin", "etc/nodes", "run", "log", "app", "hidden"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    (root / "app/orchard.py").write_text(APPLICATION)
+    places = {name: root / name for name in ("app", "etc", "run", "log")}
     for name, text in (("celery", CELERY), ("celery-multi", CELERY_MULTI)):
-        wrapper = tmp_path / "opt/bin" / name
+        wrapper = root / "opt/bin" / name
         wrapper.write_text(text.format(bin=_bin(), **places))
         wrapper.chmod(0o755)
+    hide_flower(root / "hidden")
+    fleet.environment()
+
+
+def _fleet(root: Path, server: RedisServer, database: int) -> Fleet:
     layout = Layout(
         fleet="orchard",
         kind="worker",
         manager="multi",
-        opt_dir=str(tmp_path / "opt"),
-        etc_dir=str(tmp_path / "etc"),
-        run_dir=str(tmp_path / "run"),
-        log_dir=str(tmp_path / "log"),
+        opt_dir=str(root / "opt"),
+        etc_dir=str(root / "etc"),
+        run_dir=str(root / "run"),
+        log_dir=str(root / "log"),
         python=sys.executable,
     )
-    one = Fleet(layout, tmp_path, f"{redis_url}", books)
-    one.environment()
+    return Fleet(layout, root, server.at(database), server.client(database))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, server: RedisServer) -> Iterator[Fleet]:
+    """A fleet of which nothing runs yet."""
+    one = _fleet(tmp_path, server, 0)
+    one.books.flushdb()
+    _furnish(one)
     yield one
-    for pid in one.everyone():
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    one.kill()
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory, server: RedisServer) -> Iterator[Fleet]:
+    one = _fleet(tmp_path_factory.mktemp("kept"), server, 1)
+    yield one
+    one.kill()
+
+
+@pytest.fixture
+def running(kept: Fleet) -> Fleet:
+    """A fleet whose node fruit-1 runs with the fingerprint A.
+
+    It is the node of the test before where that has left it so: a start costs more than most tests.
+    """
+    _furnish(kept)
+    kept.kill(lambda process: process.get(processes.NODE) != "fruit-1")
+    is_idle = kept.count("began") == kept.count("ended")
+    kept.books.delete("began", "ended", "asked", "enough", "gathered")
+    one = kept.node("fruit-1", A)
+    for place in ("etc/nodes", "run"):
+        for path in (kept.root / place).iterdir():
+            if path.stem != "fruit-1":
+                path.unlink()
+    if kept.converge(one, check=True)["changed"] or not is_idle:
+        kept.kill()
+        kept.books.flushdb()
+        shutil.rmtree(kept.root)
+        _furnish(kept)
+        one = kept.node("fruit-1", A)
+        assert kept.converge(one)["failures"] == []
+    return kept

@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
 import sys
 from typing import Any
 
-from tests.support.waiting import until
+from tests.support.collection import run_module
 
-from .conftest import Fleet
-
-A = "a" * 16
-
-_RUN = """
-import sys
-sys.path[:0] = {path!r}
-from ansible.module_utils import basic
-basic._ANSIBLE_ARGS = {arguments!r}.encode()
-basic._ANSIBLE_PROFILE = "legacy"
-from ansible_collections.celeryops.fleet.plugins.modules import celery_info
-celery_info.main()
-"""
+from .conftest import A, Fleet
 
 
 def info(fleet: Fleet, **more: Any) -> dict[str, Any]:
     folders = {"opt_dir": fleet.layout.opt_dir, "etc_dir": fleet.layout.etc_dir, "python": sys.executable}
-    arguments = json.dumps({"ANSIBLE_MODULE_ARGS": {**folders, **more}})
-    code = _RUN.format(path=sys.path, arguments=arguments)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    return dict(json.loads(done.stdout))
+    return run_module("celery_info", {**folders, **more})
 
 
 def test_a_sound_fleet_and_one_with_a_frozen_node(fleet: Fleet) -> None:
     fleet.converge(fleet.node("fruit-1", A), fleet.node("fruit-2", A))
-    fleet.converge(fleet.beat(A), kind="beat")
-    until(lambda: info(fleet, cross_check=False)["beats"], "beat has a record")
+    fleet.converge(fleet.beat(A), kind="beat")  # waits for its record
 
     sound = info(fleet, expected=["fruit-1@host", "fruit-2@host"], timeout=30)
     assert sound["fleet"] == "orchard" and sound["problems"] == []

@@ -12,9 +12,7 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import proce
 from tests.support.redis import free_port
 from tests.support.waiting import until
 
-from .conftest import Fleet
-
-A, B = "a" * 16, "b" * 16
+from .conftest import A, B, Fleet
 
 
 def test_beat_starts_stays_changes_and_goes(fleet: Fleet) -> None:

@@ -17,9 +17,7 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.nodes import proce
 
 from tests.support.waiting import until
 
-from .conftest import Fleet
-
-A, B = "a" * 16, "b" * 16
+from .conftest import A, B, Fleet
 
 
 def test_from_a_bare_host_to_two_nodes_and_no_further(fleet: Fleet) -> None:
@@ -42,76 +40,72 @@ def test_from_a_bare_host_to_two_nodes_and_no_further(fleet: Fleet) -> None:
     assert again["diff"]["before"] == again["diff"]["after"]
 
 
-def test_one_new_fingerprint_restarts_that_node_alone(fleet: Fleet) -> None:
-    fleet.converge(fleet.node("fruit-1", A), fleet.node("fruit-2", A))
-    first, second = fleet.pid("fruit-1"), fleet.pid("fruit-2")
-    wanted = fleet.node("fruit-1", A), fleet.node("fruit-2", B)
+def test_one_new_fingerprint_restarts_that_node_alone(running: Fleet) -> None:
+    running.converge(running.node("fruit-1", A), running.node("fruit-2", A))
+    first, second = running.pid("fruit-1"), running.pid("fruit-2")
+    wanted = running.node("fruit-1", A), running.node("fruit-2", B)
 
-    predicted = fleet.converge(*wanted, check=True)
-    assert predicted["restarted"] == ["fruit-2"] and fleet.pid("fruit-2") == second
+    predicted = running.converge(*wanted, check=True)
+    assert predicted["restarted"] == ["fruit-2"] and running.pid("fruit-2") == second
 
-    done = fleet.converge(*wanted)
+    done = running.converge(*wanted)
     assert done["restarted"] == ["fruit-2"] and done["started"] == [] and done["failures"] == []
-    assert fleet.pid("fruit-1") == first
-    assert fleet.pid("fruit-2") != second
+    assert running.pid("fruit-1") == first
+    assert running.pid("fruit-2") != second
     assert done["diff"]["before"]["fruit-2"] == A and done["diff"]["after"]["fruit-2"] == B
 
 
-def test_a_node_which_leaves_finishes_its_task_and_leaves_nothing(fleet: Fleet) -> None:
-    fleet.converge(fleet.node("fruit-1", A))
-    state = fleet.root / "fruit-1.state.db"
+def test_a_node_which_leaves_finishes_its_task_and_leaves_nothing(running: Fleet) -> None:
+    state = running.root / "fruit-1.state.db"
     state.touch()
-    other = fleet.root / "fruit-10.state.db"
+    other = running.root / "fruit-10.state.db"
     other.touch()
-    fleet.nap(3)
-    done = fleet.converge(leftovers=(f"{fleet.root}/%n.state*",))
+    running.nap(3)
+    done = running.converge(leftovers=(f"{running.root}/%n.state*",))
     assert done["failures"] == []
     assert done["removed"] == ["fruit-1"] and done["stopped"] == ["fruit-1"]
-    assert fleet.count("ended") == 1
-    assert not fleet.everyone()
-    assert list((fleet.root / "run").iterdir()) == [] and list((fleet.root / "etc/nodes").iterdir()) == []
+    assert running.count("ended") == 1
+    assert not running.everyone()
+    assert list((running.root / "run").iterdir()) == [] and list((running.root / "etc/nodes").iterdir()) == []
     assert not state.exists() and other.exists()
-    assert (fleet.root / "log/fruit-1.log").exists(), "the log is history and stays"
-    assert not fleet.converge(leftovers=(f"{fleet.root}/%n.state*",))["changed"]
+    assert (running.root / "log/fruit-1.log").exists(), "the log is history and stays"
+    assert not running.converge(leftovers=(f"{running.root}/%n.state*",))["changed"]
 
 
-def test_a_node_that_will_not_stop_in_time_is_named_and_loses_nothing(fleet: Fleet) -> None:
-    fleet.converge(fleet.node("fruit-1", A))
-    pid = fleet.pid("fruit-1")
-    fleet.nap(600)
-    done = fleet.converge(fleet.node("fruit-1", B, stop_timeout=1))
+def test_a_node_that_will_not_stop_in_time_is_named_and_loses_nothing(running: Fleet) -> None:
+    pid = running.pid("fruit-1")
+    running.nap(600)
+    done = running.converge(running.node("fruit-1", B, stop_timeout=1))
     (failure,) = done["failures"]
     assert "fruit-1" in failure and str(pid) in failure and "still runs 1 task." in failure
     assert processes.read(pid) is not None
 
-    fleet.wake()
-    done = fleet.converge(fleet.node("fruit-1", B, stop_timeout=60))
+    running.wake()
+    done = running.converge(running.node("fruit-1", B, stop_timeout=60))
     assert done["failures"] == [] and done["restarted"] == ["fruit-1"]
-    assert fleet.count("ended") == 1
+    assert running.count("ended") == 1
 
 
-def test_a_stopping_node_is_asked_only_once(fleet: Fleet) -> None:
+def test_a_stopping_node_is_asked_only_once(running: Fleet) -> None:
     """A second TERM would cancel running tasks where REMAP_SIGTERM is set."""
-    fleet.converge(fleet.node("fruit-1", A))
-    pid = fleet.pid("fruit-1")
-    fleet.nap(600)
+    pid = running.pid("fruit-1")
+    running.nap(600)
     for _ in range(3):
-        fleet.converge(fleet.node("fruit-1", B, stop_timeout=0))
-    fleet.wake()
+        running.converge(running.node("fruit-1", B, stop_timeout=0))
+    running.wake()
     until(lambda: processes.read(pid) is None, "the process has ended")
-    assert fleet.count("asked") == 1
-    assert fleet.count("ended") == 1
+    assert running.count("asked") == 1
+    assert running.count("ended") == 1
 
 
-def test_a_stale_pidfile_is_no_obstacle(fleet: Fleet) -> None:
-    one = fleet.node("fruit-1", A)
-    fleet.converge(one)
-    pid = fleet.pid("fruit-1")
-    _kill_all(fleet)
-    assert fleet.pid("fruit-1") == pid
-    done = fleet.converge(one)
+def test_a_stale_pidfile_is_no_obstacle(running: Fleet) -> None:
+    one = running.node("fruit-1", A)
+    pid = running.pid("fruit-1")
+    running.kill()
+    assert running.pid("fruit-1") == pid
+    done = running.converge(one)
     assert done["failures"] == [] and done["started"] == ["fruit-1"]
-    assert fleet.pid("fruit-1") != pid
+    assert running.pid("fruit-1") != pid
 
 
 def test_a_recycled_pid_is_not_ours_to_stop(fleet: Fleet) -> None:
@@ -128,39 +122,36 @@ def test_a_recycled_pid_is_not_ours_to_stop(fleet: Fleet) -> None:
         stranger.wait()
 
 
-def test_a_recycled_pid_of_another_node_is_not_this_node(fleet: Fleet) -> None:
-    one = fleet.node("fruit-1", A)
-    fleet.converge(one)
-    pid = fleet.pid("fruit-1")
-    (fleet.root / "run/fruit-2.pid").write_text(f"{pid}\n")
-    done = fleet.converge(one, fleet.node("fruit-2", A))
+def test_a_recycled_pid_of_another_node_is_not_this_node(running: Fleet) -> None:
+    one = running.node("fruit-1", A)
+    pid = running.pid("fruit-1")
+    (running.root / "run/fruit-2.pid").write_text(f"{pid}\n")
+    done = running.converge(one, running.node("fruit-2", A))
     assert done["failures"] == [] and done["started"] == ["fruit-2"]
-    assert fleet.pid("fruit-1") == pid != fleet.pid("fruit-2")
+    assert running.pid("fruit-1") == pid != running.pid("fruit-2")
 
 
-def test_a_lost_pidfile_is_written_again(fleet: Fleet) -> None:
-    one = fleet.node("fruit-1", A)
-    fleet.converge(one)
-    pid = fleet.pid("fruit-1")
-    (fleet.root / "run/fruit-1.pid").unlink()
-    assert fleet.converge(one, check=True)["adopted"] == ["fruit-1"]
-    done = fleet.converge(one)
+def test_a_lost_pidfile_is_written_again(running: Fleet) -> None:
+    one = running.node("fruit-1", A)
+    pid = running.pid("fruit-1")
+    (running.root / "run/fruit-1.pid").unlink()
+    assert running.converge(one, check=True)["adopted"] == ["fruit-1"]
+    done = running.converge(one)
     assert done["failures"] == [] and done["adopted"] == ["fruit-1"] and done["started"] == []
-    assert fleet.pid("fruit-1") == pid
-    assert not fleet.converge(one)["changed"]
+    assert running.pid("fruit-1") == pid
+    assert not running.converge(one)["changed"]
 
 
-def test_a_duplicate_is_stopped(fleet: Fleet) -> None:
-    one = fleet.node("fruit-1", A)
-    fleet.converge(one)
-    (fleet.root / "run/fruit-1.pid").rename(fleet.root / "first.pid")
+def test_a_duplicate_is_stopped(running: Fleet) -> None:
+    one = running.node("fruit-1", A)
+    (running.root / "run/fruit-1.pid").rename(running.root / "first.pid")
     subprocess.run(
-        [f"{fleet.root}/opt/bin/celery-multi", "start", "fruit-1"], check=True, capture_output=True
+        [f"{running.root}/opt/bin/celery-multi", "start", "fruit-1"], check=True, capture_output=True
     )
-    until(lambda: fleet.pid("fruit-1"), "it has written its pidfile")
-    done = fleet.converge(one)
+    until(lambda: running.pid("fruit-1"), "it has written its pidfile")
+    done = running.converge(one)
     assert done["failures"] == [] and done["restarted"] == ["fruit-1"]
-    assert len(_mains(fleet)) == 1
+    assert len(_mains(running)) == 1
 
 
 def test_a_worker_of_an_older_layout_is_replaced(fleet: Fleet) -> None:
@@ -181,22 +172,20 @@ def test_a_worker_of_an_older_layout_is_replaced(fleet: Fleet) -> None:
     assert old.returncode == 0
 
 
-def test_a_fleet_of_the_same_name_under_another_prefix_is_left_alone(fleet: Fleet, tmp_path: Path) -> None:
-    fleet.converge(fleet.node("fruit-1", A))
-    pid = fleet.pid("fruit-1")
+def test_a_fleet_of_the_same_name_under_another_prefix_is_left_alone(running: Fleet, tmp_path: Path) -> None:
+    pid = running.pid("fruit-1")
     elsewhere = {name: str(tmp_path / "other" / name) for name in ("etc_dir", "run_dir", "log_dir")}
-    assert not fleet.converge(**elsewhere)["changed"]
+    assert not running.converge(**elsewhere)["changed"]
     assert processes.read(pid) is not None
 
 
-def test_without_the_wrapper_nothing_is_stopped(fleet: Fleet) -> None:
-    fleet.converge(fleet.node("fruit-1", A))
-    pid = fleet.pid("fruit-1")
-    (fleet.root / "opt/bin/celery-multi").unlink()
-    done = fleet.converge(fleet.node("fruit-1", B))
+def test_without_the_wrapper_nothing_is_stopped(running: Fleet) -> None:
+    pid = running.pid("fruit-1")
+    (running.root / "opt/bin/celery-multi").unlink()
+    done = running.converge(running.node("fruit-1", B))
     assert "celery-multi is not there" in done["failures"][0] and not done["changed"]
     assert processes.read(pid) is not None
-    assert fleet.converge(fleet.node("fruit-1", A))["failures"] == []
+    assert running.converge(running.node("fruit-1", A))["failures"] == []
 
 
 def test_a_broken_application_is_reported_with_its_traceback(fleet: Fleet) -> None:
@@ -241,33 +230,26 @@ def test_an_environment_file_that_was_not_rendered_first(fleet: Fleet) -> None:
     assert f"carries {A} where {B} is wanted" in failure
 
 
-def test_orphaned_children_of_a_killed_node_are_not_taken_for_it(fleet: Fleet) -> None:
-    one = fleet.node("fruit-1", A)
-    fleet.converge(one)
-    fleet.nap(8)
-    pid = fleet.pid("fruit-1")
+def test_orphaned_children_of_a_killed_node_are_not_taken_for_it(running: Fleet) -> None:
+    one = running.node("fruit-1", A)
+    running.nap(8)
+    pid = running.pid("fruit-1")
     os.kill(pid, signal.SIGKILL)
     until(lambda: processes.read(pid) is None, "the process has ended")
-    (fleet.root / "run/fruit-1.pid").unlink()
-    predicted = fleet.converge(one, check=True)
+    (running.root / "run/fruit-1.pid").unlink()
+    predicted = running.converge(one, check=True)
     assert predicted["started"] == ["fruit-1"]
 
 
 def test_nodes_start_in_parallel(fleet: Fleet) -> None:
-    fleet.environment(GATHER="3")
-    done = fleet.converge(*(fleet.node(f"fruit-{number}", A) for number in (1, 2, 3)))
+    fleet.environment(GATHER="2")
+    done = fleet.converge(*(fleet.node(f"fruit-{number}", A) for number in (1, 2)))
     assert done["failures"] == []
 
 
 def _mains(fleet: Fleet) -> list[processes.Process]:
     everything = processes.read_many(processes.all_pids())
     return processes.mains(everything, "orchard", fleet.layout.run_dir)
-
-
-def _kill_all(fleet: Fleet) -> None:
-    for pid in fleet.everyone():
-        os.kill(pid, signal.SIGKILL)
-    until(lambda: not fleet.everyone(), "all of them have ended")
 
 
 @pytest.fixture(autouse=True)
