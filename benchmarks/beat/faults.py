@@ -160,4 +160,8 @@ def lose_the_master_after_a_silent_cut(arena: Arena) -> float:
 def by_turns(*strikes: Callable[[Arena], float]) -> Callable[[Arena], float]:
     """Each time another of them."""
     turns = itertools.cycle(strikes)
-    return lambda arena: next(turns)(arena)
+
+    def strike(arena: Arena) -> float:
+        return next(turns)(arena)
+
+    return strike

@@ -103,7 +103,7 @@ def test_a_node_without_room_keeps_to_what_it_has_and_leaves_the_rest_to_others(
         "it has taken no message for a process it has not"
     )
     record = scaled.until(
-        lambda: (lambda node: node if node["autoscaler"]["held"] else None)(scaled.grove.node()),
+        lambda: node if (node := scaled.grove.node())["autoscaler"]["held"] else None,
         "its record says so too",
     )
     assert record["processes"] == 1

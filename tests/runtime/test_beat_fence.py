@@ -120,7 +120,7 @@ def test_a_priority_goes_to_its_own_list(yard: Yard) -> None:
 def test_a_broadcast_is_published_in_the_step(yard: Yard, until: Any) -> None:
     listener = yard.client.pubsub(ignore_subscribe_messages=True)
     listener.psubscribe("*")
-    until(lambda: yard.client.pubsub_numpat(), "the listener listens")
+    until(yard.client.pubsub_numpat, "the listener listens")
     attempt = yard.send(
         yard.attempt(), exchange="woods", routing_key="wood", declare=[yard.app.amqp.queues["fir"]]
     )

@@ -336,7 +336,7 @@ def loopback_only(addresses: Iterable[str]) -> bool:
     """True when every address Redis would listen on can be reached from this host alone."""
     names = [address.lstrip("-") for address in addresses]
     return bool(names) and all(
-        name == "localhost" or name == "::1" or re.fullmatch(r"127(\.\d{1,3}){3}", name) for name in names
+        name in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", name) for name in names
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -41,4 +42,4 @@ class Agenda:
 
 def seconds(value: Any, otherwise: float) -> float:
     """How long a schedule wants to be left alone; `otherwise` where it gives no number."""
-    return float(value) if isinstance(value, (int, float)) and value == value else otherwise
+    return float(value) if isinstance(value, (int, float)) and not math.isnan(value) else otherwise
