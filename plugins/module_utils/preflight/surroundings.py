@@ -22,8 +22,8 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.preflight.rules im
 _MORE_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
 
 _ASK_PYTHON = (
-    "import importlib.util as u, json, platform;"
-    "print(json.dumps([platform.python_version(), all(map(u.find_spec, ('venv', 'ensurepip')))]))"
+    "import json, sys; from importlib.util import find_spec;"
+    "print(json.dumps(['%d.%d.%d' % sys.version_info[:3], all(map(find_spec, ('venv', 'ensurepip')))]))"
 )
 
 

@@ -26,11 +26,8 @@ _TRIED = ("python3", "python3.13", "python3.12", "python3.11", "python3.10", "/u
 # What an interpreter says of itself; run with -I, it sees no module of the working folder.
 _DESCRIBE = """
 import json, sys
-try:
-    import ensurepip, venv
-    pip = True
-except ImportError:
-    pip = False
+from importlib.util import find_spec
+pip = bool(find_spec("ensurepip") and find_spec("venv"))
 print(json.dumps({"python": "%d.%d.%d" % sys.version_info[:3], "executable": sys.executable, "venv": pip}))
 """
 
