@@ -46,12 +46,14 @@ class Scaled:
         assert done.returncode == code, done.stdout + done.stderr
         return dict(json.loads(done.stdout[done.stdout.index("{") :]))
 
-    def ask(self, **limits: Any) -> dict[str, Any]:
+    def ask(self, refused: bool = False, **limits: Any) -> dict[str, Any]:
         """What the command does once it has been started, which costs more than all the rest."""
         from celeryops.autoscale.command import ask
 
         given = {"min": 1, "max": 4, **CALM, **limits} if limits else None
-        return ask(self.grove.producer, [NODE], given, False, 10)
+        answer = ask(self.grove.producer, [NODE], given, False, 10)
+        assert bool(answer["errors"] or answer["silent"]) == refused, answer
+        return answer
 
     def state(self) -> dict[str, Any]:
         return dict(self.ask()["nodes"][NODE])
@@ -121,7 +123,7 @@ def test_retreats_under_pressure_and_loses_nothing(scaled: Scaled) -> None:
     # More than it can do before the last question on any machine: nothing holds back a node that is idle.
     scaled.send(300, 1.5)
     scaled.until(lambda: scaled.processes() == 4, "it grew")
-    answer = scaled.ask(memory_reserve=20 * 10**12)
+    answer = scaled.ask(memory_reserve=20 * 10**12, refused=True)
     assert "is all there is" in answer["errors"][NODE]
     # Twice a load that is always there.
     scaled.ask(load_per_cpu=0.000001)
@@ -201,7 +203,7 @@ def test_what_cannot_be_is_refused_by_name_and_nothing_is_applied(scaled: Scaled
         ({"memroy_reserve": 1}, "memroy_reserve is not known"),
         ({"idle": "5s"}, "'5s' is no number"),
     ):
-        answer = scaled.ask(**wrong)
+        answer = scaled.ask(refused=True, **wrong)
         assert words in answer["errors"][NODE]
     assert scaled.command(code=1, **wrong)["errors"] == answer["errors"]
     assert scaled.state()["given"] == before
