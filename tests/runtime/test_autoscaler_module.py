@@ -1,4 +1,4 @@
-"""celery_autoscaler on running nodes: the module, the wrapper of a host, real workers."""
+"""celery_autoscaler on running nodes: the module, the wrappers of a host, real workers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,8 +31,8 @@ class Host:
             folder.mkdir(parents=True)
         # The inventory says so, too: what reads the records need not import the application.
         grove.settings(broker_transport_options={"global_keyprefix": "grove:"})
-        self.wrapper = opt / "bin" / "celery"
-        self.write_wrapper("")
+        self.opt = opt
+        self.write_wrappers("")
         grove.environment["CELERYOPS_RUN_DIR"] = str(self.run_dir)
         self.workers = {name: self._start(name) for name in NODES}
         until(lambda: len(self.records()) == 2, "both nodes are ready")
@@ -42,15 +43,19 @@ class Host:
         arguments = ("worker", "-n", f"{name}@worker1", "-l", "info", "--autoscale=3,1")
         return self.grove.start(*arguments, CELERYOPS_NODE=name, CELERYOPS_AUTOSCALE_FILE=str(file))
 
-    def write_wrapper(self, first: str) -> None:
+    def write_wrappers(self, first: str) -> None:
+        """As the role celery writes them, but for what `celery` does first."""
         environment = self.grove.environment
         lines = [f"{key}='{value}'" for key, value in environment.items() if "CELERY" in key]
         lines += [f"PYTHONPATH='{environment['PYTHONPATH']}'", ""]
         (self.etc / "environment").write_text("\n".join(lines))
-        ready = ["set -a", f". {self.etc}/environment", f"cd {self.grove.folder}"]
-        text = "\n".join(["#!/bin/sh", first, *ready, f'exec {PYTHON} -m celery -A grove "$@"\n'])
-        self.wrapper.write_text(text)
-        self.wrapper.chmod(0o755)
+        path = f"PATH={Path(PYTHON).parent}:$PATH"
+        run = ["set -a", f". {self.etc}/environment", path, f"cd {self.grove.folder}", 'exec "$@"']
+        celery = [first, f'exec {self.opt}/bin/run python -m celery -A grove "$@"']
+        for name, lines in (("run", run), ("celery", celery)):
+            wrapper = self.opt / "bin" / name
+            wrapper.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+            wrapper.chmod(0o755)
 
     def records(self) -> dict[str, Any]:
         nodes = self.grove.books().read()["nodes"]
@@ -68,7 +73,7 @@ class Host:
                 {"name": name, "nodename": full, "limits": limits}
                 for name, full in zip(NODES, FULL, strict=True)
             ],
-            "opt_dir": str(self.wrapper.parents[1]),
+            "opt_dir": str(self.opt),
             "etc_dir": str(self.etc),
             "run_dir": str(self.run_dir),
             "timeout": TIMEOUT,
@@ -171,7 +176,7 @@ def test_a_node_that_is_silent_is_named(host: Host, subtests: Any) -> None:
 def test_what_was_applied_in_part_is_said(host: Host) -> None:
     """A node that answers when it is asked, and hangs when it is told."""
     other = host.workers["default-2"].pid
-    host.write_wrapper(f'case "$*" in *--check*) ;; *--set*) kill -STOP {other};; esac')
+    host.write_wrappers(f'case "$*" in *--check*) ;; *--set*) kill -STOP {other};; esac')
     failed = host.apply({"min": 1, "max": 5})
     assert failed["failed"] is True
     assert "default-2@worker1: has not answered" in failed["msg"]
