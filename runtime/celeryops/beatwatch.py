@@ -6,6 +6,7 @@ import faulthandler
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from celeryops.identity import Identity
@@ -17,11 +18,24 @@ GRACE = 60.0  # s that a tick may take before beat counts as hung
 
 
 class Ticks:
-    """Wraps the scheduler's ``tick`` to learn when it last ran and for how long beat sleeps now."""
+    """Wraps the scheduler's ``tick``: it learns when it last ran, how long beat sleeps, and what has changed.
 
-    def __init__(self, scheduler: Any, pulse: Pulse) -> None:
+    Parameters:
+        scheduler: Whose tick it is.
+        pulse: Of the process.
+        lease: What the scheduler has to do with the lease, for the record.
+        publish: Has the record written. A deploy looks whether somebody sends as soon as it has started the
+            beats, and operators do as soon as they have moved it.
+    """
+
+    def __init__(
+        self, scheduler: Any, pulse: Pulse, lease: Callable[[], dict[str, Any]], publish: Callable[[], None]
+    ) -> None:
         self._tick = scheduler.tick
         self._pulse = pulse
+        self._lease = lease
+        self._publish = publish
+        self._known = lease()
         self._due = time.monotonic() + GRACE
         scheduler.tick = self
 
@@ -29,6 +43,9 @@ class Ticks:
         interval = self._tick(*args, **kwargs)
         self._pulse.tick()
         self._due = time.monotonic() + (interval or 0.0) + GRACE
+        known, self._known = self._known, self._lease()
+        if self._known != known:
+            self._publish()
         return interval
 
     def overdue(self) -> bool:
@@ -52,9 +69,11 @@ def watch(service: Any) -> None:
     if getattr(scheduler, "celeryops_lease", False):
         details["scheduler"] = scheduler.inner_name
 
+    def lease() -> dict[str, Any]:
+        return {"lease": scheduler.describe()} if getattr(scheduler, "celeryops_lease", False) else {}
+
     def describe() -> dict[str, Any]:
-        lease = {"lease": scheduler.describe()} if getattr(scheduler, "celeryops_lease", False) else {}
-        return {**details, **lease, "rss_bytes": rss_bytes(os.getpid())}
+        return {**details, **lease(), "rss_bytes": rss_bytes(os.getpid())}
 
     def may_feed(pulse: Pulse) -> bool:
         # A tick blocked on an absent Redis is no reason to kill beat.
@@ -67,5 +86,5 @@ def watch(service: Any) -> None:
         describe,
         may_feed,
     )
-    ticks = Ticks(scheduler, member.pulse)
+    ticks = Ticks(scheduler, member.pulse, lease, member.publish)
     member.begin()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -57,6 +58,13 @@ LAST = """
 import orchard
 from django_celery_beat.models import PeriodicTask
 print(PeriodicTask.objects.get(name="often").last_run_at.timestamp())
+"""
+
+SELDOM = """
+import celeryops.publisher
+from grove import app
+
+celeryops.publisher.INTERVAL = 3600.0
 """
 
 REDBEAT = """
@@ -207,10 +215,29 @@ def takes_over(candidates: Candidates) -> str:
 
 
 def test_around_the_schedule_in_a_file(candidates: Candidates) -> None:
-    takes_over(candidates)
-    (record,) = [one for one in candidates.grove.books().read()["beats"] if one["lease"]["state"] == "holder"]
+    second = takes_over(candidates)
+    (record,) = [one for one in candidates.grove.books().read()["beats"] if one["host"] == second]
     assert record["scheduler"] == "celery.beat:PersistentScheduler"
     assert record["lease"] == {"state": "holder", "epoch": 2, "trouble": ""}
+
+
+def test_its_record_says_at_once_who_sends(candidates: Candidates) -> None:
+    """Here records are written when something has changed, and not every few seconds."""
+    (candidates.grove.folder / "orchard.py").write_text(SELDOM)
+    candidates.app = "orchard"
+    beat = candidates.start("worker1")
+
+    def state(host: str) -> str:
+        beats = candidates.grove.books().read()["beats"]
+        return next((one["lease"]["state"] for one in beats if one["host"] == host), "")
+
+    candidates.until(lambda: state("worker1") == "holder", "its record says that it sends")
+    beat.send_signal(signal.SIGSTOP)
+    candidates.until(lambda: not candidates.holder(), "it loses the lease")
+    candidates.start("worker2")
+    candidates.until(lambda: state("worker2") == "holder", "the other one's record says that it sends")
+    beat.send_signal(signal.SIGCONT)
+    candidates.until(lambda: state("worker1") == "standby", "and the first one's that it stands by")
 
 
 def test_around_the_schedule_in_a_database(candidates: Candidates) -> None:
