@@ -14,6 +14,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.celeryops.fleet.plugins.module_utils.files import pack
 from ansible_collections.celeryops.fleet.plugins.module_utils.release import archive
 from ansible_collections.celeryops.fleet.plugins.module_utils.release import rules as release
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.runtime import runtime_files
 
 _RUNTIME = os.path.join(os.path.dirname(os.path.realpath(__file__)), os.pardir, os.pardir, "runtime")
 
@@ -44,6 +45,6 @@ class ActionModule(ActionBase):
 
 def _runtime() -> str:
     packed = io.BytesIO()
-    files = release.runtime_files(_RUNTIME)
+    files = runtime_files(_RUNTIME)
     archive.write_tar([archive.text_entry(name, content) for name, content in sorted(files.items())], packed)
     return base64.b64encode(packed.getvalue()).decode("ascii")

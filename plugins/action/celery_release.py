@@ -14,6 +14,10 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.celeryops.fleet.plugins.module_utils.files import pack
 from ansible_collections.celeryops.fleet.plugins.module_utils.release import archive
 from ansible_collections.celeryops.fleet.plugins.module_utils.release import rules as release
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.runtime import (
+    runtime_files,
+    runtime_hash,
+)
 
 _RUNTIME = os.path.join(os.path.dirname(os.path.realpath(__file__)), os.pardir, os.pardir, "runtime")
 
@@ -77,9 +81,9 @@ class ActionModule(ActionBase):
         arguments: dict[str, t.Any],
     ) -> tuple[dict[str, t.Any], list[archive.Entry], dict[str, bytes]]:
         source = release.check_source(arguments.get("source") or {})
-        runtime = release.runtime_files(_RUNTIME)
+        runtime = runtime_files(_RUNTIME)
         shipment: dict[str, t.Any] = {name: arguments.get(name) or {} for name in _HIDDEN}
-        shipment["runtime_hash"] = release.runtime_hash(runtime)
+        shipment["runtime_hash"] = runtime_hash(runtime)
         entries: list[archive.Entry] = []
         if source["type"] == "path":
             entries = archive.collect(self._local(source["path"]), source.get("exclude", ()))

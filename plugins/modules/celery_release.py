@@ -304,8 +304,10 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeryops.fleet.plugins.module_utils import room
 from ansible_collections.celeryops.fleet.plugins.module_utils.files import FilesError
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.active import found
 from ansible_collections.celeryops.fleet.plugins.module_utils.release.archive import ArchiveError
-from ansible_collections.celeryops.fleet.plugins.module_utils.release.deployment import deploy, found, remove
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.deployment import deploy
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.removal import remove
 from ansible_collections.celeryops.fleet.plugins.module_utils.release.rules import ReleaseError
 
 

@@ -16,7 +16,10 @@ import celery
 import pytest
 from ansible_collections.celeryops.fleet.plugins.module_utils.files import pack
 from ansible_collections.celeryops.fleet.plugins.module_utils.release import archive
-from ansible_collections.celeryops.fleet.plugins.module_utils.release import rules as release
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.runtime import (
+    runtime_files,
+    runtime_hash,
+)
 
 from tests.support.pythons import interpreters
 from tests.support.redis import RedisServer
@@ -257,13 +260,13 @@ deploy(json.load(open(sys.argv[1])), False, print)
 def request(host: Any) -> dict[str, Any]:
     """What the action would send on its second turn."""
     entries = archive.collect(str(host.app))
-    runtime = release.runtime_files(str(host.root / "runtime"))
+    runtime = runtime_files(str(host.root / "runtime"))
     files = [archive.text_entry(name, content) for name, content in sorted(runtime.items())]
     for name, content in (("app", entries), ("runtime", files)):
         with open(host.folder / f"{name}.tar.gz", "wb") as stream:
             archive.write_tar(content, stream)
     shipment = {
-        "runtime_hash": release.runtime_hash(runtime),
+        "runtime_hash": runtime_hash(runtime),
         "ships": True,
         "digest": archive.digest(entries, "path", ""),
         "archive": f"{host.folder}/app.tar.gz",

@@ -11,13 +11,11 @@ import tempfile
 import typing as t
 
 from ansible_collections.celeryops.fleet.plugins.module_utils.commands import become, clean_environment
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.output import own_traceback, scrub, tail
 from ansible_collections.celeryops.fleet.plugins.module_utils.release.rules import (
     ReleaseError,
     digest_of,
-    own_traceback,
-    scrub,
     step_argv,
-    tail,
 )
 
 # A large Django project takes tens of seconds to import on a busy host.

@@ -16,7 +16,9 @@ from ansible_collections.celeryops.fleet.plugins.module_utils.release import bui
 from ansible_collections.celeryops.fleet.plugins.module_utils.release import rules as release
 from ansible_collections.celeryops.fleet.plugins.module_utils.release import store as release_store
 from ansible_collections.celeryops.fleet.plugins.module_utils.release.application import Application
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.removal import remove_release
 from ansible_collections.celeryops.fleet.plugins.module_utils.release.rules import ReleaseError
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.runner import Log, Runner
 from ansible_collections.celeryops.fleet.plugins.module_utils.units import UnitError, parse_seconds
 
 
@@ -232,9 +234,9 @@ class Deployment:
             shutil.rmtree(self.path)
         release_store.make_folder(self.layout.releases, 0o755)
         release_store.make_folder(self.path, 0o750, gid)
-        log = release_build.Log(self.layout.log(self.version))
+        log = Log(self.layout.log(self.version))
         log.say(f"# release {self.version}, {release_store.now()}, source {self.source['type']}")
-        runner = release_build.Runner(
+        runner = Runner(
             log,
             self.timeout,
             self.ship["lock"],
@@ -316,7 +318,7 @@ class Deployment:
 
     @property
     def chdir(self) -> str:
-        return _chdir(self.source, self.path)
+        return release.chdir(self.source, self.path)
 
     @property
     def programs_dir(self) -> str:
@@ -408,16 +410,6 @@ class Deployment:
         return answer
 
 
-def _chdir(source: t.Mapping[str, t.Any], path: str) -> str:
-    """The folder to run in, of a release from this source below this path."""
-    if source.get("chdir"):
-        return t.cast(str, source["chdir"])
-    inside = source.get("subfolder", "")
-    if source["type"] == "package" and "path" in source:
-        inside = release.PACKAGE_FOLDER
-    return os.path.normpath(os.path.join(path, "src", inside))
-
-
 def _as_lines(facts: t.Mapping[str, str]) -> str:
     return "".join(f"{key}: {value}".rstrip() + "\n" for key, value in sorted(facts.items()))
 
@@ -427,99 +419,6 @@ def _seconds(text: str, where: str) -> float:
         return parse_seconds(text)
     except UnitError as error:
         raise ReleaseError(f"{where} {text!r} {error}") from None
-
-
-def remove_release(layout: release_store.Layout, version: str) -> None:
-    # Its mark goes first: what an interruption leaves is unfinished, and no run takes it for a release.
-    path = layout.release(version)
-    if os.path.exists(os.path.join(path, "release.json")):
-        os.unlink(os.path.join(path, "release.json"))
-    shutil.rmtree(path)
-    if os.path.exists(layout.log(version)):
-        os.unlink(layout.log(version))
-
-
-def remove(params: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
-    """Take a release away, or all that this module ever put there."""
-    layout, version = release_store.Layout(params["opt_dir"]), params["version"]
-    if version:
-        release.check_version(version)
-        if version == release_store.current_version(layout):
-            raise ReleaseError(f"release {version} is the active one: activate another before you remove it")
-    doomed = [layout.release(version)] if version else [layout.releases, layout.runtimes, layout.logs]
-    used = {
-        path: pids
-        for path, pids in release_store.users(layout).items()
-        if any((path + "/").startswith(folder + "/") and os.path.isdir(path) for folder in doomed)
-    }
-    if used and not check:
-        path, pids = min(used.items())
-        raise ReleaseError(
-            f"{path} is used by the running processes {', '.join(map(str, sorted(set(pids))))}: "
-            "stop them first"
-        )
-    links = [] if version else [layout.current, os.path.join(layout.opt, ".release.lock")]
-    found = [path for path in [*links, *doomed] if os.path.lexists(path)]
-    if not check:
-        for path in found:
-            if path == layout.release(version) and version:
-                remove_release(layout, version)
-            elif path in links:
-                os.unlink(path)
-            else:
-                shutil.rmtree(path)
-    return {
-        "changed": bool(found),
-        "version": version,
-        "pruned": [os.path.basename(path) for path in found],
-        "diff": {"before": "".join(f"{path}\n" for path in found), "after": ""},
-    }
-
-
-def found(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """The release that is active, as the run that activated it described it. Writes nothing."""
-    layout = release_store.Layout(params["opt_dir"])
-    version = release_store.current_version(layout)
-    path = layout.release(version)
-    record = release_store.read_record(path) if version else {}
-    if not record:
-        raise ReleaseError(
-            f"no release is active on this host ({layout.current}), and this run builds none: deploy without "
-            "--tags first, or add the tag app"
-        )
-    if not release_build.is_healthy(path, record["python_version"]):
-        raise ReleaseError(
-            f"the active release {version} no longer runs on this host: its Python "
-            f"{record['python_version']} ({record['python']}) is gone or another, and this run builds none: "
-            "deploy without --tags, or add the tag app"
-        )
-    runtime_hash = record["runtime_hash"]
-    if not os.path.isdir(layout.runtime(runtime_hash)):
-        raise ReleaseError(
-            f"the runtime of the active release is not there ({layout.runtime(runtime_hash)}), and this run "
-            "installs none: deploy without --tags, or add the tag app"
-        )
-    bin_dir = os.path.join(path, "bin")
-    return {
-        "changed": False,
-        "version": version,
-        "path": path,
-        "bin_dir": bin_dir,
-        "python": os.path.join(bin_dir, "python"),
-        "programs_dir": release_build.programs_dir(record["source"], path),
-        "chdir": _chdir(record["source"], path),
-        "celery_version": record["celery_version"],
-        "python_version": record["python_version"],
-        "runtime_path": layout.runtime(runtime_hash),
-        "runtime_hash": runtime_hash,
-        "current": version,
-        "built": False,
-        "activated": False,
-        "steps_run": [],
-        "pruned": [],
-        "pending": [],
-        "log": layout.log(version),
-    }
 
 
 def deploy(params: t.Mapping[str, t.Any], check: bool, warn: t.Callable[[str], t.Any]) -> dict[str, t.Any]:

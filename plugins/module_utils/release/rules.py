@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
@@ -26,7 +25,7 @@ MIN_CELERY, FIRST_UNKNOWN_CELERY = (5, 5), (5, 8)
 CELERY_PYTHON = {(5, 5): (3, 8), (5, 6): (3, 9), (5, 7): (3, 10)}
 
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}\Z")
-_SHORT = 12  # hex digits of a digest in a version: 48 bits, far from any collision between a host's releases
+SHORT = 12  # hex digits of a digest in a version: 48 bits, far from any collision between a host's releases
 
 
 class ReleaseError(Exception):
@@ -110,7 +109,7 @@ def build_options(python: str, packages: t.Sequence[str], source: t.Mapping[str,
 
 
 def version_of(digest: str) -> str:
-    return digest[:_SHORT]
+    return digest[:SHORT]
 
 
 def builds_of(version: str, finished: t.Collection[str], current: str = "") -> list[str]:
@@ -136,7 +135,7 @@ def next_build(version: str, finished: t.Collection[str]) -> str:
 def git_version(commit: str, options: str) -> str:
     """Return the short commit, told apart by what else decides the build."""
     suffix = "-" + hashlib.sha256(options.encode()).hexdigest()[:6] if options else ""
-    return commit[:_SHORT] + suffix
+    return commit[:SHORT] + suffix
 
 
 def digest_of(*inputs: t.Any) -> str:
@@ -314,34 +313,6 @@ def judge_installed(found: t.Mapping[str, t.Any], where: str) -> list[str]:
     return []
 
 
-def scrub(text: str, secrets: t.Iterable[str]) -> str:
-    """Mask secrets, and the password of every URL, in a program's output."""
-    for secret in sorted({value for value in secrets if len(value) >= 4}, key=len, reverse=True):
-        text = text.replace(secret, "********")
-    return re.sub(r"(\w+://[^\s/:@]*):[^\s/@]+@", r"\1:********@", text)
-
-
-def own_traceback(text: str) -> str:
-    """Leave out of a traceback the frames of the tools that led to the application."""
-    shown, skipping = [], False
-    for line in text.splitlines():
-        frame = re.match(r'  File "([^"]+)"', line)
-        if frame:
-            skipping = bool(_TOOLS.search(frame.group(1)))
-        elif not line.startswith("    "):
-            skipping = False
-        if not skipping:
-            shown.append(line)
-    return "\n".join(shown)
-
-
-_TOOLS = re.compile(r"^<frozen |/celeryops/|/importlib/__init__\.py$|/site-packages/(click|kombu|celery)/")
-
-
-def tail(text: str, lines: int = 60) -> str:
-    return "\n".join(text.rstrip().splitlines()[-lines:])
-
-
 # -- releases on the host -------------------------------------------------------------------------
 
 
@@ -384,44 +355,11 @@ def python_wrapper(python: str) -> str:
     return f'#!/bin/sh\nexec {shlex.quote(python)} "$@"\n'
 
 
-# -- the runtime ----------------------------------------------------------------------------------
-
-
-def runtime_files(root: str) -> dict[str, bytes]:
-    """Return the runtime as it stands on a host: the package, and what makes it a plugin of Celery."""
-    files: dict[str, bytes] = {}
-    for folder, folders, names in os.walk(os.path.join(root, "celeryops")):
-        folders[:] = sorted(name for name in folders if name != "__pycache__")
-        for name in sorted(names):
-            if not name.endswith((".pyc", ".pyo")):
-                path = os.path.join(folder, name)
-                with open(path, "rb") as stream:
-                    files[os.path.relpath(path, root).replace(os.sep, "/")] = stream.read()
-    found = re.search(rb"^__version__ = \"([^\"]+)\"", files.get("celeryops/__init__.py", b""), re.MULTILINE)
-    if not found:
-        raise ReleaseError(f"the runtime is missing in {root}: install the collection anew")
-    version = found.group(1).decode()
-    info = f"celeryops-{version}.dist-info"
-    with open(os.path.join(root, "entry_points.txt"), "rb") as stream:
-        files[f"{info}/entry_points.txt"] = stream.read()
-    files[f"{info}/METADATA"] = (
-        f"Metadata-Version: 2.1\nName: celeryops\nVersion: {version}\n"
-        "Summary: The Python that runs beside the applications of a Celery fleet\n"
-        f"Requires-Python: >={MIN_PYTHON[0]}.{MIN_PYTHON[1]}\n"
-    ).encode()
-    record = "".join(
-        f"{name},sha256={_record_hash(content)},{len(content)}\n" for name, content in sorted(files.items())
-    )
-    files[f"{info}/RECORD"] = (record + f"{info}/RECORD,,\n").encode()
-    return files
-
-
-def _record_hash(content: bytes) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
-
-
-def runtime_hash(files: t.Mapping[str, bytes]) -> str:
-    total = hashlib.sha256()
-    for name, content in sorted(files.items()):
-        total.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
-    return total.hexdigest()[:_SHORT]
+def chdir(source: t.Mapping[str, t.Any], path: str) -> str:
+    """The folder to run in, of a release from this source below this path."""
+    if source.get("chdir"):
+        return t.cast(str, source["chdir"])
+    inside = source.get("subfolder", "")
+    if source["type"] == "package" and "path" in source:
+        inside = PACKAGE_FOLDER
+    return os.path.normpath(os.path.join(path, "src", inside))

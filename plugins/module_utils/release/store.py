@@ -18,11 +18,8 @@ import typing as t
 
 from ansible_collections.celeryops.fleet.plugins.module_utils.files import find_gid, replace_link
 from ansible_collections.celeryops.fleet.plugins.module_utils.release.archive import extract
-from ansible_collections.celeryops.fleet.plugins.module_utils.release.rules import (
-    Kept,
-    ReleaseError,
-    runtime_hash,
-)
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.rules import Kept, ReleaseError
+from ansible_collections.celeryops.fleet.plugins.module_utils.release.runtime import runtime_hash
 
 # What another build on this host is waited for: a large build with a slow index takes minutes.
 LOCK_SECONDS = 1800

@@ -1,7 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -182,31 +181,6 @@ def test_a_celery_from_the_future_is_a_warning() -> None:
     )
 
 
-def test_secrets_are_masked_in_what_is_shown() -> None:
-    text = "cannot reach redis://u:p4ss@host/0 with s3cret-key and 1"
-    assert (
-        release.scrub(text, ["s3cret-key", "1"])
-        == "cannot reach redis://u:********@host/0 with ******** and 1"
-    )
-
-
-def test_a_traceback_shows_the_frames_of_the_application() -> None:
-    text = (
-        "Traceback (most recent call last):\n"
-        '  File "/r/venv/lib/python3.11/site-packages/click/core.py", line 1, in main\n    self.invoke()\n'
-        "         ^^^^^^\n"
-        '  File "<frozen importlib._bootstrap>", line 1204, in _gcd_import\n'
-        '  File "/r/src/shop/tasks.py", line 1, in <module>\n    import nothing\n'
-        "ModuleNotFoundError: No module named 'nothing'\n"
-    )
-    assert release.own_traceback(text).splitlines() == [
-        "Traceback (most recent call last):",
-        '  File "/r/src/shop/tasks.py", line 1, in <module>',
-        "    import nothing",
-        "ModuleNotFoundError: No module named 'nothing'",
-    ]
-
-
 def kept(*items: str) -> list[Kept]:
     """Each item is a version and its stamp, such as a1; without a stamp it is unfinished."""
     return [Kept(item[0], item[1:], "") for item in items]
@@ -241,27 +215,6 @@ def test_pruning_spares_what_is_new_or_used(
 )
 def test_steps_find_their_program(argv: list[str], ran: list[str]) -> None:
     assert release.step_argv(argv, "/r/bin", {"/r/bin/python"}.__contains__) == ran
-
-
-def test_the_runtime_becomes_a_distribution_with_its_entry_point() -> None:
-    files = release.runtime_files(str(ROOT / "runtime"))
-    info = next(name.split("/")[0] for name in files if name.endswith("/METADATA"))
-    assert b"celery.commands" in files[f"{info}/entry_points.txt"]
-    assert "celeryops/cli.py" in files
-    assert not [name for name in files if "__pycache__" in name]
-    recorded = {row[0] for row in csv.reader(files[f"{info}/RECORD"].decode().splitlines())}
-    assert recorded == set(files)
-
-
-def test_the_runtimes_hash_follows_its_content() -> None:
-    files = {"a": b"1", "b": b"2"}
-    assert release.runtime_hash(files) == release.runtime_hash(dict(reversed(files.items())))
-    assert release.runtime_hash(files) != release.runtime_hash({**files, "b": b"3"})
-
-
-def test_a_runtime_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ReleaseError, match="install the collection anew"):
-        release.runtime_files(str(tmp_path))
 
 
 def test_a_release_is_built_again_beside_the_one_that_does_not_run() -> None:
